@@ -1,0 +1,1 @@
+"""Idempotent effects of decisions."""

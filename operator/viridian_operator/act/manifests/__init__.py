@@ -1,0 +1,1 @@
+"""Pure builders: spec, owner and action in, manifest out."""

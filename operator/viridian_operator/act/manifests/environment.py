@@ -1,0 +1,92 @@
+"""Environment contract of training and evaluation Jobs (docs/reference/contracts.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from viridian_operator.act.manifests.owner import Owner
+from viridian_operator.act.manifests.pod import variable
+from viridian_operator.api.base import ApiModel
+from viridian_operator.api.spec import ModelUpdateSpec, Registry
+from viridian_operator.decide.decision import CreateJob
+from viridian_operator.decide.hashing import canonical_json
+from viridian_operator.kube.resources import Manifest
+
+CHECKPOINT_DIR = "/var/lib/viridian/checkpoint"
+
+#: ``CreateJob.task`` → ``VIRIDIAN_TASK``
+TASKS = {"train": "Train", "eval": "Evaluate"}
+
+
+def registry_variables(registry: Registry) -> list[Manifest]:
+    """Where the registry is; credentials come from the Secret by ``envFrom``."""
+    return [variable("MLFLOW_TRACKING_URI", registry.tracking_uri)]
+
+
+def job_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> list[Manifest]:
+    """What the Job is asked to do, with credentials of the event log."""
+    values: dict[str, Any] = {
+        "VIRIDIAN_UPDATE": _update(owner, action),
+        "VIRIDIAN_WINDOW": action.window.wire(),
+        "VIRIDIAN_PARENT": _wire(action.parent),
+        "VIRIDIAN_DATA": _wire(spec.data),
+        "VIRIDIAN_TRAINING": _training(spec),
+        "VIRIDIAN_GATE": spec.gate.wire(),
+    }
+    if action.task != "train":
+        values["VIRIDIAN_CANDIDATE"] = _wire(action.candidate)
+        values["VIRIDIAN_REFERENCE"] = _wire(action.reference)
+        values["VIRIDIAN_HOLDOUT"] = _wire(action.holdout)
+    return [
+        variable("VIRIDIAN_TASK", TASKS[action.task]),
+        variable("VIRIDIAN_MODEL_NAME", spec.model.name),
+        variable("VIRIDIAN_CHECKPOINT_DIR", CHECKPOINT_DIR),
+        *(variable(name, canonical_json(value)) for name, value in values.items()),
+        *_redis_credentials(spec),
+    ]
+
+
+def traceparent(owner: Owner, number: int) -> Manifest:
+    """W3C trace context of an update: the same for all its Jobs and attempts, without any state."""
+    digest = hashlib.sha256(f"{owner.uid}/{number}".encode()).hexdigest()
+    return variable("TRACEPARENT", f"00-{digest[:32]}-{digest[32:48]}-01")
+
+
+def _wire(value: ApiModel | None) -> dict[str, Any] | None:
+    return value.wire() if value is not None else None
+
+
+def _update(owner: Owner, action: CreateJob) -> dict[str, Any]:
+    return {
+        "uid": owner.uid,
+        "namespace": owner.namespace,
+        "name": owner.name,
+        "number": action.update.number,
+        "attempt": action.update.attempts.number,
+        "kind": action.update.kind.value,
+    }
+
+
+def _training(spec: ModelUpdateSpec) -> dict[str, Any]:
+    if spec.training is None:
+        return {"config": {}, "seed": 0}
+    return {"config": spec.training.config, "seed": spec.training.seed}
+
+
+def _redis_credentials(spec: ModelUpdateSpec) -> list[Manifest]:
+    source = spec.data.source.redis_stream if spec.data else None
+    if source is None or source.credentials_secret_ref is None:
+        return []
+    name = source.credentials_secret_ref.name
+    return [
+        _from_secret("VIRIDIAN_REDIS_USERNAME", name, "username", optional=True),
+        _from_secret("VIRIDIAN_REDIS_PASSWORD", name, "password", optional=False),
+    ]
+
+
+def _from_secret(variable_name: str, secret: str, key: str, *, optional: bool) -> Manifest:
+    reference: Manifest = {"name": secret, "key": key}
+    if optional:
+        reference["optional"] = True
+    return {"name": variable_name, "valueFrom": {"secretKeyRef": reference}}

@@ -1,0 +1,1 @@
+"""Types of the ``ModelUpdate`` API, and everything that is generated from them."""

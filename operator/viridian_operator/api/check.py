@@ -1,0 +1,128 @@
+"""What the API server cannot see in a spec, and what is not supported yet; the reasons behind InvalidSpec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from viridian_operator.api import names
+from viridian_operator.api.gate import Gate, Split
+from viridian_operator.api.rollout import Capacity, Prometheus, Rollout
+from viridian_operator.api.serving import IdentityPolicy, Serving
+from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
+
+_SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC)
+_SUPPORTED_CAPACITIES: Final = (Capacity.SURGE, Capacity.AUTO)
+_PLACEHOLDERS: Final = ("namespace", "name", "version", "revision")
+
+
+def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
+    """Sentences that say what to write instead; empty if ``spec`` can be acted upon.
+
+    Parameters
+    ----------
+    spec
+        A spec that passed the rules of the CRD.
+    name
+        Name of the ModelUpdate.
+    """
+    return [
+        *_name(name, spec.serving),
+        *_strategy(spec),
+        *_registry(spec.registry),
+        *_source(spec),
+        *_trigger(spec.trigger),
+        *_gate(spec.gate),
+        *_rollout(spec.rollout, spec.serving.identity),
+    ]
+
+
+def _name(name: str, serving: Serving) -> Iterator[str]:
+    if len(name) > names.NAME_LIMIT:
+        yield f"metadata.name has {len(name)} characters: shorten it to {names.NAME_LIMIT}"
+    active = names.active_service(name, serving.services.active)
+    if active == names.preview_service(name, serving.services.preview):
+        yield f"serving.services names {active} twice: give the preview Service another name"
+
+
+def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
+    if spec.strategy not in _SUPPORTED_STRATEGIES:
+        yield f"strategy {spec.strategy} is not supported yet: use Incremental or Periodic"
+        return
+    if spec.data is None or spec.training is None:
+        yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
+    if spec.strategy is Strategy.PERIODIC and spec.trigger.schedule is None:
+        yield "strategy Periodic needs trigger.schedule, e.g. 0 3 * * *"
+    if spec.strategy is Strategy.INCREMENTAL and not (spec.trigger.schedule or spec.trigger.new_events):
+        yield "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. newEvents: 20000"
+
+
+def _registry(registry: Registry) -> Iterator[str]:
+    if not _is_address(registry.tracking_uri, "http", "https"):
+        yield f"registry.trackingURI {registry.tracking_uri!r} is no address: write http://HOST:PORT"
+
+
+def _source(spec: ModelUpdateSpec) -> Iterator[str]:
+    stream = spec.data.source.redis_stream if spec.data else None
+    if spec.data and stream is None:
+        yield "data.source names no event log: give redisStream"
+    if stream and not _is_address(stream.url, "redis", "rediss"):
+        yield f"data.source.redisStream.url {stream.url!r} is no address: write redis://HOST:PORT/DB"
+
+
+def _trigger(trigger: Trigger) -> Iterator[str]:
+    if trigger.schedule is not None:
+        try:
+            next(CronSim(trigger.schedule, datetime(2024, 1, 1, tzinfo=UTC)))
+        except CronSimError as error:
+            yield f"trigger.schedule {trigger.schedule!r} cannot be read ({error}): write e.g. */15 * * * *"
+        except StopIteration:
+            yield f"trigger.schedule {trigger.schedule!r} never comes: name a day that exists"
+    if not _is_zone(trigger.time_zone):
+        yield f"trigger.timeZone {trigger.time_zone!r} is unknown: write an IANA name, e.g. Europe/Berlin"
+
+
+def _gate(gate: Gate) -> Iterator[str]:
+    if gate.split is Split.PREQUENTIAL:
+        yield "gate.split Prequential is not supported yet: use Holdout"
+
+
+def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:
+    if rollout.capacity not in _SUPPORTED_CAPACITIES:
+        yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge or Auto"
+    for check in rollout.health_checks:
+        if check.golden and identity is not IdentityPolicy.DIGEST:
+            yield f"health check {check.name} is golden, which needs serving.identity Digest: change one of them"
+        if check.prometheus:
+            yield from _prometheus(check.name, check.prometheus)
+
+
+def _prometheus(name: str, check: Prometheus) -> Iterator[str]:
+    if not _is_address(check.url, "http", "https"):
+        yield f"url {check.url!r} of health check {name} is no address: write http://HOST:PORT"
+    for found in re.findall(r"\{\{\s*(\w+)\s*\}\}", f"{check.query} {check.samples_query or ''}"):
+        if found not in _PLACEHOLDERS:
+            known = ", ".join(_PLACEHOLDERS)
+            yield f"health check {name} asks for {found} in its query: only {known} can be filled in"
+
+
+def _is_address(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, malformed, or a directory of the database
+        return name == "UTC"
+    return True

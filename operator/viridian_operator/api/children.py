@@ -1,0 +1,30 @@
+"""What child objects say about themselves, read alike by observation and by effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from viridian_operator.api.names import MANAGED_BY, MANAGER, MODEL_UPDATE
+
+#: Variable of a serving container that names its port; rendered with the revision, so that a changed
+#: ``spec.serving.port`` does not move the port of what already serves.
+PORT_VARIABLE: Final = "VIRIDIAN_PORT"
+
+
+def is_ours(obj: Mapping[str, Any], name: str, uid: str) -> bool:
+    """Whether ``obj`` belongs to the ModelUpdate ``name``: labelled so, and controlled by nobody else."""
+    meta = obj.get("metadata") or {}
+    labels = meta.get("labels") or {}
+    if labels.get(MANAGED_BY) != MANAGER or labels.get(MODEL_UPDATE) != name:
+        return False
+    return all(ref.get("uid") == uid for ref in meta.get("ownerReferences") or () if ref.get("controller"))
+
+
+def serving_port(pod_spec: Mapping[str, Any], default: int) -> int:
+    """The port that the first container of a serving pod listens on."""
+    containers = pod_spec.get("containers") or [{}]
+    for variable in containers[0].get("env") or ():
+        if variable.get("name") == PORT_VARIABLE and str(variable.get("value", "")).isdecimal():
+            return int(variable["value"])
+    return default

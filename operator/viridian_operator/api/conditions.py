@@ -1,0 +1,145 @@
+"""Every condition type, reason and message template; the one vocabulary of status and events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+
+from viridian_operator.api.status import Condition
+
+
+class Type(StrEnum):
+    """Condition types; ``Reconciling`` and ``Stalled`` are absent when fine (kstatus)."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    SERVING_AVAILABLE = "ServingAvailable"
+    TRAINED = "Trained"
+    GATE_PASSED = "GatePassed"
+    PROMOTED = "Promoted"
+    DRIFTED = "Drifted"
+    IDENTITY_UNPROVEN = "IdentityUnproven"
+    INVARIANT_VIOLATED = "InvariantViolated"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions, events and ends of updates."""
+
+    # serving
+    SERVING = "Serving"
+    NOTHING_SERVES = "NothingServesYet"
+    NO_READY_ENDPOINTS = "NoReadyEndpoints"
+    # spec
+    INVALID_SPEC = "InvalidSpec"
+    NAME_TAKEN = "NameTaken"
+    SUSPENDED = "Suspended"
+    PINNED = "Pinned"
+    PIN_FAILED = "PinFailed"
+    # triggers
+    FIRST_MODEL = "FirstModel"
+    SCHEDULE = "Schedule"
+    NEW_EVENTS = "NewEvents"
+    SPEC_CHANGED = "SpecChanged"
+    REQUESTED = "Requested"
+    TEMPLATE_CHANGED = "TemplateChanged"
+    # training and evaluation
+    QUEUED = "Queued"
+    TRAINING_STARTED = "TrainingStarted"
+    TRAINED = "Trained"
+    TRAINING_FAILED = "TrainingFailed"
+    BAD_DATA = "BadData"
+    DATA_TRIMMED = "DataTrimmed"
+    NO_NEW_DATA = "NoNewData"
+    BAD_CONFIGURATION = "BadConfiguration"
+    BAD_USAGE = "BadUsage"
+    OUT_OF_MEMORY = "OutOfMemory"
+    GATE_INPUT_MISSING = "GateInputMissing"
+    INFRASTRUCTURE = "Infrastructure"
+    RESULT_MISMATCH = "ResultMismatch"
+    CODE_FAILED = "CodeFailed"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL = "ImagePull"
+    POD_INVALID = "PodInvalid"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    REGISTRY_UNREACHABLE = "RegistryUnreachable"
+    SOURCE_UNREACHABLE = "SourceUnreachable"
+    VERSION_MISSING = "VersionMissing"
+    # gate
+    GATE_PASSED = "GatePassed"
+    GATE_REJECTED = "GateRejected"
+    GATE_INCONCLUSIVE = "Inconclusive"
+    QUARANTINED = "Quarantined"
+    REPEATEDLY_REJECTED = "RepeatedlyRejected"
+    BACKING_OFF = "BackingOff"
+    # rollout
+    PREPARING = "Preparing"
+    VERIFIED = "Verified"
+    DIGEST_MISMATCH = "DigestMismatch"
+    BAD_BUNDLE = "BadBundle"
+    WARMUP_FAILED = "WarmupFailed"
+    CRASH_LOOP = "CrashLoop"
+    IDENTITY_MISMATCH = "IdentityMismatch"
+    GOLDEN_FAILED = "GoldenFailed"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    APPROVED = "Approved"
+    APPROVAL_EXPIRED = "ApprovalExpired"
+    SWITCHING = "Switching"
+    SWITCHED = "TrafficSwitched"
+    SWITCH_FAILED = "SwitchFailed"
+    BAKING = "Baking"
+    PROMOTED = "Promoted"
+    HEALTH_CHECK_FAILED = "HealthCheckFailed"
+    ENDPOINTS_LOST = "EndpointsLost"
+    BAKE_INCONCLUSIVE = "BakeInconclusive"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    ROLLBACK_BLOCKED = "RollbackBlocked"
+    REVISION_FAILED = "RevisionFailed"
+    # ends by people
+    ABORTED = "Aborted"
+    REJECTED = "Rejected"
+    SUPERSEDED = "Superseded"
+    # drift and repair
+    ROLLED_BACK_BY_REQUEST = "RolledBackByRequest"
+    DATA_GAP = "DataGap"
+    ALIAS_DRIFT = "AliasDrift"
+    ALIAS_PENDING = "AliasPending"
+    CHILD_RESTORED = "ChildRestored"
+    SELECTOR_RESTORED = "SelectorRestored"
+    STATUS_RECOVERED = "StatusRecovered"
+    READINESS_ONLY = "ReadinessOnly"
+
+
+def set_condition(
+    conditions: Iterable[Condition],
+    kind: Type,
+    value: bool | None,
+    reason: Reason | str,
+    message: str,
+    *,
+    generation: int,
+    now: datetime,
+) -> list[Condition]:
+    """``conditions`` with one replaced; the transition time moves only with the status.
+
+    ``value`` None means Unknown.
+    """
+    status = "Unknown" if value is None else str(value)
+    old = next((c for c in conditions if c.type == kind), None)
+    since = old.last_transition_time if old and old.status == status else now
+    new = Condition(
+        type=kind.value,
+        status=status,
+        observed_generation=generation,
+        last_transition_time=since,
+        reason=str(reason),
+        message=message,
+    )
+    return sorted([c for c in conditions if c.type != kind] + [new], key=lambda c: c.type)
+
+
+def drop_condition(conditions: Iterable[Condition], kind: Type) -> list[Condition]:
+    """``conditions`` without ``kind``."""
+    return [c for c in conditions if c.type != kind]

@@ -1,0 +1,107 @@
+"""``spec.data``: where training events come from and how they are read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from viridian_operator.api.base import ApiModel, SecretRef
+from viridian_operator.api.validation import NO_CREDENTIALS, checked, rule
+
+FieldName = Annotated[str, Field(min_length=1, max_length=63)]
+
+_SAME_STREAM = rule(
+    "self.stream == oldSelf.stream && self.partitions == oldSelf.partitions",
+    "stream and partitions never change, since recorded windows refer to them: "
+    "create another ModelUpdate for another stream",
+)
+_REDIS = rule("self.matches('^rediss?://[^/]')", "not a Redis address: write redis://HOST:PORT/DB or rediss://…")
+_ONE_SOURCE = rule(
+    "has(self.redisStream)",
+    "name exactly one event log under source, e.g. redisStream: {url: redis://HOST:6379/0, stream: clicks}",
+)
+_DISTINCT = rule(
+    "self.categorical.all(x, self.categorical.exists_one(y, x == y))"
+    " && (!has(self.numeric) || self.numeric.all(x, self.numeric.exists_one(y, x == y)"
+    " && !self.categorical.exists(y, x == y)))",
+    "name every feature once, either under categorical or under numeric",
+)
+
+
+class Start(StrEnum):
+    """Where the first window begins."""
+
+    EARLIEST = "Earliest"
+    LATEST = "Latest"
+
+
+class RedisStream(ApiModel):
+    """One Redis stream per partition, under the keys ``<stream>:0`` … ``<stream>:<partitions-1>``."""
+
+    model_config = ConfigDict(json_schema_extra=checked(_SAME_STREAM))
+
+    url: str = Field(
+        min_length=1,
+        max_length=512,
+        description="redis:// or rediss:// address without credentials",
+        json_schema_extra=checked(_REDIS, NO_CREDENTIALS),
+    )
+    stream: str = Field(min_length=1, max_length=200, description="prefix of the keys; never changes")
+    partitions: int = Field(default=1, ge=1, le=256, description="number of streams; never changes")
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with the keys username (optional) and password"
+    )
+
+
+class Source(ApiModel):
+    """Exactly one kind of event log."""
+
+    model_config = ConfigDict(json_schema_extra=checked(_ONE_SOURCE))
+
+    redis_stream: RedisStream | None = None
+
+
+class EventSchema(ApiModel):
+    """Names of the fields of an event."""
+
+    model_config = ConfigDict(json_schema_extra=checked(_DISTINCT))
+
+    id: FieldName = Field(default="id", description="identifies the event; repeated ones are dropped")
+    time: FieldName = Field(default="ts", description="seconds since the epoch")
+    user: FieldName = Field(default="user", description="whom the gate counts as one sample")
+    item: FieldName = Field(default="item", description="what was shown")
+    label: FieldName = Field(default="label", description="0 or 1")
+    categorical: list[FieldName] = Field(
+        default=["user", "item"], min_length=1, max_length=64, description="features that are embedded"
+    )
+    numeric: list[FieldName] = Field(default=[], max_length=64, description="features used as numbers")
+
+
+class Holdout(ApiModel):
+    """The newest part of a window, which the candidate does not train on."""
+
+    fraction: float = Field(default=0.1, ge=0.01, le=0.5, description="of the window's events")
+
+
+class Replay(ApiModel):
+    """How many events of the past are mixed into the new ones."""
+
+    ratio: float = Field(default=0.0, ge=0, le=10, description="replayed events per new event")
+
+
+class Data(ApiModel):
+    """Where training events come from."""
+
+    source: Source
+    event_schema: EventSchema = Field(default=EventSchema(), alias="schema")
+    holdout: Holdout = Holdout()
+    replay: Replay = Replay()
+    start: Start = Field(default=Start.EARLIEST, description="where the first window begins")
+    max_events: int | None = Field(
+        default=None, ge=1, description="at most the newest so many events in the first window"
+    )
+    max_rejected: float = Field(
+        default=0.01, ge=0, le=1, description="fraction of unreadable events that fails a training"
+    )

@@ -1,0 +1,150 @@
+"""``spec`` of a ModelUpdate."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import ConfigDict, Field
+
+from viridian_operator.api.base import ApiModel, SecretRef
+from viridian_operator.api.data import Data
+from viridian_operator.api.gate import Gate
+from viridian_operator.api.rollout import Rollout
+from viridian_operator.api.serving import Serving
+from viridian_operator.api.training import Evaluation, Training
+from viridian_operator.api.validation import HTTP, NO_CREDENTIALS, checked, rule
+
+_SAME_MODEL = rule("self == oldSelf", "model.name never changes: create another ModelUpdate for another model")
+_MODEL_NAME = rule(
+    "!self.contains('/') && !self.contains(':')",
+    "MLflow allows neither / nor : in the name of a model: use - instead",
+)
+_CRON = rule(
+    "self.matches('^ *[^ ]+( +[^ ]+){4} *$')",
+    "a schedule has five fields: minute, hour, day of month, month, day of week, e.g. */15 * * * *",
+)
+_TRAINS = rule(
+    "!(self.strategy in ['Incremental', 'Periodic']) || (has(self.data) && has(self.training))",
+    "strategies Incremental and Periodic train: give data (source of events) and training (what trains)",
+)
+_PERIODIC = rule(
+    "self.strategy != 'Periodic' || (has(self.trigger) && has(self.trigger.schedule))",
+    "strategy Periodic needs a schedule, e.g. trigger: {schedule: 0 3 * * *}",
+)
+_INCREMENTAL = rule(
+    "self.strategy != 'Incremental' || (has(self.trigger)"
+    " && (has(self.trigger.newEvents) || has(self.trigger.schedule)))",
+    "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. trigger: {newEvents: 20000}",
+)
+
+
+class Strategy(StrEnum):
+    """How candidates come about."""
+
+    PERIODIC = "Periodic"
+    INCREMENTAL = "Incremental"
+    ONLINE = "Online"
+    REGISTRY = "Registry"
+
+
+class Concurrency(StrEnum):
+    """What a trigger does while an update is under way."""
+
+    FORBID = "Forbid"
+    REPLACE = "Replace"
+    QUEUE_LATEST = "QueueLatest"
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of what serves when the ModelUpdate is deleted."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class AliasDrift(StrEnum):
+    """What is done about an alias that somebody else moved."""
+
+    REPORT = "Report"
+    RESTORE = "Restore"
+
+
+class Model(ApiModel):
+    """The registered model."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        description="in MLflow; never changes",
+        json_schema_extra=checked(_MODEL_NAME, _SAME_MODEL),
+    )
+
+
+class Registry(ApiModel):
+    """The MLflow server."""
+
+    tracking_uri: str = Field(
+        alias="trackingURI",
+        min_length=1,
+        max_length=512,
+        pattern="^https?://",
+        description="address of the MLflow server, without credentials",
+        json_schema_extra=checked(HTTP, NO_CREDENTIALS),
+    )
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
+    )
+    drift_policy: AliasDrift = Field(
+        default=AliasDrift.REPORT, description="what is done about an alias that somebody else moved"
+    )
+
+
+class Trigger(ApiModel):
+    """What starts an update."""
+
+    schedule: str | None = Field(
+        default=None, max_length=100, description="cron, five fields", json_schema_extra=checked(_CRON)
+    )
+    time_zone: str = Field(default="UTC", max_length=64, description="IANA name, e.g. Europe/Berlin")
+    new_events: int | None = Field(
+        default=None, ge=1, description="so many events after the last attempt start an update"
+    )
+    on_spec_change: bool = Field(default=False, description="a changed training, data or gate starts an update")
+    concurrency: Concurrency = Field(
+        default=Concurrency.QUEUE_LATEST, description="what a trigger does while an update is under way"
+    )
+
+
+class Pin(ApiModel):
+    """Serve exactly this version, and train nothing, for as long as it is set."""
+
+    version: int = Field(ge=1, description="of the registered model")
+    reason: str = Field(min_length=3, max_length=512, description="why, for those who find it later")
+
+
+class ModelUpdateSpec(ApiModel):
+    """One served model and how it is kept fresh."""
+
+    model_config = ConfigDict(json_schema_extra=checked(_TRAINS, _PERIODIC, _INCREMENTAL))
+
+    model: Model
+    registry: Registry
+    strategy: Strategy = Field(
+        default=Strategy.INCREMENTAL,
+        description="Periodic trains on a schedule, Incremental also on new events; "
+        "Online and Registry are not supported yet (Stalled, InvalidSpec)",
+    )
+    trigger: Trigger = Trigger()
+    data: Data | None = None
+    training: Training | None = None
+    evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+    serving: Serving
+    rollout: Rollout = Rollout()
+    suspend: bool = Field(default=False, description="no new update starts; what serves goes on serving")
+    pin: Pin | None = None
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.DELETE,
+        description="what becomes of what serves when the ModelUpdate is deleted",
+    )

@@ -1,0 +1,353 @@
+"""``status`` of a ModelUpdate: everything that cannot be observed again."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from viridian_operator.api.base import ApiModel, Time
+
+HISTORY_LIMIT = 20
+QUARANTINE_LIMIT = 100
+
+#: Positions per partition; opaque to everything but the source that made them.
+Offsets = dict[str, str]
+
+
+class Phase(StrEnum):
+    """Where a ModelUpdate stands; ``Idle`` between updates."""
+
+    IDLE = "Idle"
+    QUEUED = "Queued"
+    TRAINING = "Training"
+    EVALUATING = "Evaluating"
+    PREPARING = "Preparing"
+    VERIFYING = "Verifying"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    SCALING = "Scaling"
+    SWITCHING = "Switching"
+    BAKING = "Baking"
+    ROLLING_BACK = "RollingBack"
+    SUCCEEDED = "Succeeded"
+    REJECTED = "Rejected"
+    ROLLED_BACK = "RolledBack"
+    FAILED = "Failed"
+    ABORTED = "Aborted"
+    SUPERSEDED = "Superseded"
+
+
+TERMINAL = frozenset(
+    {Phase.SUCCEEDED, Phase.REJECTED, Phase.ROLLED_BACK, Phase.FAILED, Phase.ABORTED, Phase.SUPERSEDED}
+)
+
+
+class Kind(StrEnum):
+    """What an update does."""
+
+    FULL = "Full"
+    INCREMENTAL = "Incremental"
+    REDEPLOY = "Redeploy"
+    PIN = "Pin"
+    ROLLBACK = "Rollback"
+
+
+#: Kinds that train a new version; the others roll out one that exists.
+TRAINS = frozenset({Kind.FULL, Kind.INCREMENTAL})
+
+
+class Colour(StrEnum):
+    """Alternating label of revisions, for people."""
+
+    BLUE = "blue"
+    GREEN = "green"
+
+    @property
+    def other(self) -> Colour:
+        """The colour of the next revision."""
+        return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
+
+
+class ModelRef(ApiModel):
+    """One version of the registered model, pinned by the digest of its bundle."""
+
+    version: str
+    digest: str
+
+
+class Revision(ApiModel):
+    """What one Deployment runs: a version, its digest and a serving template."""
+
+    version: str
+    digest: str
+    hash: str = Field(description="of version, digest and serving template")
+    template_hash: str = ""
+    deployment: str
+    colour: Colour
+    event_time: float | None = None
+    since: Time | None = None
+    until: Time | None = Field(default=None, description="when a previous revision is removed")
+
+    @property
+    def model(self) -> ModelRef:
+        """The version that this revision serves."""
+        return ModelRef(version=self.version, digest=self.digest)
+
+
+class Window(ApiModel):
+    """The events between two positions of every partition."""
+
+    model_config = ApiModel.model_config | {"populate_by_name": True}
+
+    start: Offsets = Field(alias="from")
+    end: Offsets = Field(alias="to")
+
+
+class Trigger(ApiModel):
+    """Why an update started."""
+
+    kind: str
+    detail: str = ""
+    at: Time
+
+
+class Candidate(ApiModel):
+    """The version under test, as the trainer reported and the registry confirmed it."""
+
+    version: str
+    digest: str
+    event_time: float | None = None
+    trained_to: Offsets = {}
+    holdout: Window | None = None
+    run_id: str | None = Field(default=None, alias="runID")
+    events: dict[str, int] = {}
+
+    @property
+    def model(self) -> ModelRef:
+        """The version itself."""
+        return ModelRef(version=self.version, digest=self.digest)
+
+
+class Evaluation(ApiModel):
+    """Summary of the verdict; the evidence is an artifact of the run."""
+
+    verdict: str
+    reason: str
+    message: str = ""
+    metrics: dict[str, dict[str, float]] = {}
+    difference: dict[str, float] = {}
+    events: int = 0
+    users: int = 0
+    failed: list[str] = []
+    run_id: str | None = Field(default=None, alias="runID")
+    overridden_by: str | None = Field(
+        default=None, description="request of a person that let it through all the same"
+    )
+
+
+class Attempts(ApiModel):
+    """Jobs made for the present step and the failures behind them."""
+
+    number: int = 1
+    infrastructure: int = 0
+    code: int = 0
+
+
+class Intent(ApiModel):
+    """A traffic switch that was decided, written before the Service changes."""
+
+    id: str
+    source: str | None = Field(default=None, alias="from", description="revision hash")
+    target: str = Field(alias="to", description="revision hash")
+    deadline: Time
+
+
+class CheckResult(ApiModel):
+    """One health check in one interval."""
+
+    name: str
+    outcome: str = Field(description="Passed, Failed, Errored or Inconclusive")
+    value: float | None = None
+    message: str = ""
+
+
+class Bake(ApiModel):
+    """Progress of a bake; only observed passing intervals count."""
+
+    started_at: Time
+    deadline: Time
+    checked_at: Time | None = None
+    passed_seconds: float = 0
+    failures: dict[str, int] = {}
+    results: list[CheckResult] = []
+    restarts: int = Field(default=0, description="container restarts when the bake began")
+
+
+class PhaseRecord(ApiModel):
+    """How long a finished phase took."""
+
+    phase: Phase
+    started_at: Time
+    seconds: float
+
+
+class Update(ApiModel):
+    """The update under way, or the last one."""
+
+    number: int
+    kind: Kind
+    trigger: Trigger
+    phase: Phase
+    started_at: Time
+    phase_since: Time
+    deadline: Time | None = Field(default=None, description="end of the present phase")
+    window: Window | None = None
+    total: int | None = Field(
+        default=None, description="events ever appended to the log up to the window's end"
+    )
+    parent: ModelRef | None = None
+    attempts: Attempts = Attempts()
+    candidate: Candidate | None = None
+    evaluation: Evaluation | None = None
+    green: Revision | None = None
+    replicas: int | None = Field(default=None, description="full size of green, fixed when it is scaled")
+    intent: Intent | None = None
+    bake: Bake | None = None
+    approved_by: str | None = None
+    reason: str = ""
+    message: str = ""
+    quarantine: bool = Field(default=False, description="the cause of a rollback lies in the revision")
+    looks: int = Field(default=0, description="windows extended after an inconclusive verdict")
+    finished_at: Time | None = None
+    phases: list[PhaseRecord] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether it still has something to do."""
+        return self.phase not in TERMINAL
+
+
+class HistoryEntry(ApiModel):
+    """A finished update."""
+
+    number: int
+    kind: Kind
+    phase: Phase
+    reason: str
+    message: str = ""
+    trigger: str
+    version: str | None = None
+    digest: str | None = None
+    verdict: str | None = None
+    difference: dict[str, float] = {}
+    events: dict[str, int] = {}
+    started_at: Time
+    finished_at: Time
+    phases: list[PhaseRecord] = []
+
+
+class Quarantined(ApiModel):
+    """A digest that is never served again, unless a person takes it off the list."""
+
+    digest: str
+    version: str
+    reason: str
+    update: int
+    at: Time
+
+
+class Champion(ApiModel):
+    """The last version that passed everything; the next window starts at its watermark."""
+
+    version: str
+    digest: str
+    watermark: Offsets = {}
+    event_time: float | None = None
+    total: int | None = None
+
+    @property
+    def model(self) -> ModelRef:
+        """The version itself."""
+        return ModelRef(version=self.version, digest=self.digest)
+
+
+class Backoff(ApiModel):
+    """Why the next update waits after ones that came to nothing."""
+
+    failures: int = 0
+    until: Time | None = None
+    attempted_total: int | None = Field(
+        default=None, description="events in the log at the last attempt's window end"
+    )
+
+
+class Request(ApiModel):
+    """The last request that was answered."""
+
+    text: str
+    outcome: str = Field(description="Accepted or Refused")
+    message: str = ""
+    at: Time
+
+
+class Aliases(ApiModel):
+    """Registry aliases as they should be, and whether the registry is known to agree."""
+
+    wanted: dict[str, str] = {}
+    confirmed: bool = False
+    foreign: dict[str, str] = Field(default={}, description="aliases that somebody else moved, and where to")
+
+
+class Condition(ApiModel):
+    """``metav1.Condition``."""
+
+    type: str
+    status: str
+    observed_generation: int
+    last_transition_time: Time
+    reason: str
+    message: str = ""
+
+
+class ModelUpdateStatus(ApiModel):
+    """What the operator knows and cannot observe again."""
+
+    observed_generation: int = -1
+    conditions: list[Condition] = []
+    phase: Phase = Phase.IDLE
+    message: str = ""
+    active: Revision | None = None
+    preview: Revision | None = None
+    previous: Revision | None = None
+    champion: Champion | None = None
+    previous_champion: Champion | None = Field(default=None, description="what a rollback goes back to")
+    reference: ModelRef | None = Field(
+        default=None, description="last anchor, which candidates must not fall behind either"
+    )
+    since_full: int = Field(default=0, description="incremental updates promoted since the last full one")
+    update: Update | None = None
+    pending_trigger: Trigger | None = None
+    backoff: Backoff = Backoff()
+    next_scheduled: Time | None = None
+    origin: Offsets = Field(default={}, description="where the first window of every lineage begins")
+    seen: dict[str, str] = Field(
+        default={}, description="hashes of the parts of the spec that were acted upon"
+    )
+    recovering: str | None = Field(default=None, description="version found serving while status was lost")
+    failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")
+    aliases: Aliases = Aliases()
+    quarantine: list[Quarantined] = []
+    last_request: Request | None = None
+    history: list[HistoryEntry] = []
+    replicas: int = 0
+    selector: str = ""
+
+    def quarantined(self, digest: str) -> Quarantined | None:
+        """The entry of the quarantine list for ``digest``."""
+        return next((entry for entry in self.quarantine if entry.digest == digest), None)
+
+
+def read_status(raw: dict[str, Any] | None) -> ModelUpdateStatus:
+    """Status as the API server holds it; an absent one reads as the default."""
+    return ModelUpdateStatus.model_validate(raw or {})

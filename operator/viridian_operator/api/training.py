@@ -1,0 +1,68 @@
+"""``spec.training`` and ``spec.evaluation``: the Jobs that make and judge a candidate."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from viridian_operator.api.base import ApiModel, Opaque, Volume
+from viridian_operator.api.durations import Duration
+from viridian_operator.api.templates import PodTemplate
+from viridian_operator.api.validation import POSITIVE, checked
+
+
+class Retries(ApiModel):
+    """Separate budgets, since a lost node says nothing about the code."""
+
+    infrastructure: int = Field(
+        default=10, ge=0, le=100, description="lost nodes, preemptions, unreachable registry or log"
+    )
+    code: int = Field(default=2, ge=0, le=20, description="crashes of the trainer")
+
+
+class TrainingDeadlines(ApiModel):
+    """How long a Job may wait for capacity and how long one attempt may run."""
+
+    queued: Duration = Field(
+        default=timedelta(hours=1), description="waiting for capacity", json_schema_extra=checked(POSITIVE)
+    )
+    running: Duration = Field(
+        default=timedelta(hours=4), description="one attempt", json_schema_extra=checked(POSITIVE)
+    )
+
+
+class Training(ApiModel):
+    """The training Job."""
+
+    nodes: int = Field(
+        default=1, ge=1, le=256, description="pods that train together; more than one need torchrun"
+    )
+    processes_per_node: int = Field(default=1, ge=1, le=64, description="usually the number of GPUs of a pod")
+    full_retrain_every: int = Field(
+        default=50, ge=1, le=10000, description="every n-th update starts from nothing"
+    )
+    seed: int = Field(default=7, ge=0, le=2**31 - 1, description="of initial weights and of the replay")
+    retries: Retries = Retries()
+    deadlines: TrainingDeadlines = TrainingDeadlines()
+    checkpoint: Volume | None = None
+    config: Opaque = Field(default={}, description="hyperparameters, handed to the trainer as they are")
+    template: PodTemplate = Field(description="pod template; the first container is the trainer")
+
+
+class EvaluationDeadlines(ApiModel):
+    """How long an evaluation Job may wait for capacity and run."""
+
+    queued: Duration = Field(
+        default=timedelta(minutes=30), description="waiting for capacity", json_schema_extra=checked(POSITIVE)
+    )
+    running: Duration = Field(
+        default=timedelta(minutes=30), description="one attempt", json_schema_extra=checked(POSITIVE)
+    )
+
+
+class Evaluation(ApiModel):
+    """The evaluation Job; without a template it runs the training template."""
+
+    deadlines: EvaluationDeadlines = EvaluationDeadlines()
+    template: PodTemplate | None = Field(default=None, description="pod template; default: that of training")

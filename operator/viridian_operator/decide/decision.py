@@ -1,0 +1,135 @@
+"""What a pass decides: the next status, idempotent effects, when to look again, what to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import ModelRef, ModelUpdateStatus, Revision, Update, Window
+
+
+class Severity(StrEnum):
+    """Types of Kubernetes Events."""
+
+    NORMAL = "Normal"
+    WARNING = "Warning"
+
+
+@dataclass(frozen=True)
+class Note:
+    """An Event on the ModelUpdate, on transitions only."""
+
+    reason: Reason
+    message: str
+    severity: Severity = Severity.NORMAL
+
+
+@dataclass(frozen=True)
+class EnsureAdminSecret:
+    """The Secret with the admin token exists."""
+
+
+@dataclass(frozen=True)
+class EnsureRevision:
+    """ConfigMap, Deployment and PodDisruptionBudget of a revision exist with this many replicas.
+
+    The pod template is rendered once, kept in the revision's immutable ConfigMap and taken from
+    there ever after, so that neither a changed spec nor a new operator restarts what serves.
+    """
+
+    revision: Revision
+    role: str
+    replicas: int
+    #: golden requests for the ConfigMap, only used when it is created
+    golden: str = ""
+
+
+@dataclass(frozen=True)
+class EnsureService:
+    """A Service selects exactly this revision."""
+
+    name: str
+    role: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class DeleteRevision:
+    """Everything of a revision that nothing refers to any more."""
+
+    deployment: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class CreateJob:
+    """The Job of one attempt; created once and never applied again."""
+
+    task: str
+    update: Update
+    window: Window
+    parent: ModelRef | None
+    candidate: ModelRef | None = None
+    reference: ModelRef | None = None
+    holdout: Window | None = None
+
+
+@dataclass(frozen=True)
+class DeleteJob:
+    """A Job that is no longer wanted: its update ended, or its result is in status."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class SetAliases:
+    """Registry aliases, written last."""
+
+    wanted: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class TagVersion:
+    """A tag on a model version: verdict, quarantine."""
+
+    version: str
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Retire:
+    """Tell the pods of a revision that callers should leave (or may stay)."""
+
+    revision: str
+    pods: tuple[str, ...]
+    retired: bool
+
+
+Action = (
+    EnsureAdminSecret
+    | EnsureRevision
+    | EnsureService
+    | DeleteRevision
+    | CreateJob
+    | DeleteJob
+    | SetAliases
+    | TagVersion
+    | Retire
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Outcome of a pass; ``actions`` run in order, after ``status`` is written."""
+
+    status: ModelUpdateStatus
+    actions: tuple[Action, ...] = ()
+    notes: tuple[Note, ...] = ()
+    wake_at: datetime | None = None
+    #: wake up when the event log holds more than so many events
+    wake_at_total: int | None = None
+    #: one line for the log: what was decided and why
+    reason: str = ""

@@ -1,0 +1,175 @@
+"""How updates end: history, backoff, quarantine, promotion."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import (
+    HISTORY_LIMIT,
+    QUARANTINE_LIMIT,
+    TRAINS,
+    Backoff,
+    Champion,
+    HistoryEntry,
+    Kind,
+    ModelRef,
+    Phase,
+    PhaseRecord,
+    Quarantined,
+    Update,
+)
+from viridian_operator.decide.draft import Draft
+
+BACKOFF_BASE = timedelta(minutes=1)
+BACKOFF_CAP = timedelta(hours=6)
+#: after so many failures in a row only a person or much new data starts another update
+REJECTION_LIMIT = 5
+
+_PAUSE_AFTER = frozenset({Phase.FAILED, Phase.REJECTED, Phase.ROLLED_BACK})
+
+
+def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
+    """End the update in ``phase``; what serves is not touched here."""
+    update = d.update
+    last = PhaseRecord(
+        phase=update.phase,
+        started_at=update.phase_since,
+        seconds=round((d.now - update.phase_since).total_seconds(), 3),
+    )
+    done = update.but(
+        phase=phase,
+        reason=str(reason),
+        message=message,
+        finished_at=d.now,
+        phase_since=d.now,
+        deadline=None,
+        intent=None,
+        phases=[*update.phases, last],
+    )
+    d.put(
+        update=done,
+        preview=None,
+        history=[*d.status.history, _entry(done)][-HISTORY_LIMIT:],
+        backoff=_backoff(d, done),
+    )
+    if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
+        d.put(failed_revision=update.green.hash)
+    if update.quarantine and update.candidate and update.kind in TRAINS:
+        quarantine(d, update.candidate.model, done.reason)
+    d.note(reason, f"update {update.number} {phase}: {message}", warn=phase is not Phase.SUCCEEDED)
+
+
+def _entry(update: Update) -> HistoryEntry:
+    evaluation, candidate = update.evaluation, update.candidate
+    return HistoryEntry(
+        number=update.number,
+        kind=update.kind,
+        phase=update.phase,
+        reason=update.reason,
+        message=update.message,
+        trigger=update.trigger.kind,
+        version=candidate.version if candidate else None,
+        digest=candidate.digest if candidate else None,
+        verdict=evaluation.verdict if evaluation else None,
+        difference=evaluation.difference if evaluation else {},
+        events=candidate.events if candidate else {},
+        started_at=update.started_at,
+        finished_at=update.finished_at or update.phase_since,
+        phases=update.phases,
+    )
+
+
+def _backoff(d: Draft, update: Update) -> Backoff:
+    """Wait twice as long after each update that came to nothing; a success starts anew."""
+    if update.kind not in TRAINS:
+        return d.status.backoff
+    if update.phase is Phase.SUCCEEDED:
+        return Backoff(attempted_total=update.total)
+    if update.phase not in _PAUSE_AFTER:
+        return d.status.backoff.but(attempted_total=update.total)
+    failures = d.status.backoff.failures + 1
+    pause = min(BACKOFF_BASE * (1 << min(failures - 1, 16)), BACKOFF_CAP)
+    return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total)
+
+
+def quarantine(d: Draft, model: ModelRef, reason: str) -> None:
+    """Never serve this digest again, unless a person takes it off the list."""
+    if d.status.quarantined(model.digest):
+        return
+    entry = Quarantined(digest=model.digest, version=model.version, reason=reason, update=d.update.number, at=d.now)
+    d.put(quarantine=[*d.status.quarantine, entry][-QUARANTINE_LIMIT:])
+    d.note(Reason.QUARANTINED, f"version {entry.version} will not be served again: {reason}", warn=True)
+
+
+def promote(d: Draft) -> None:
+    """The candidate passed everything: it is champion, and its watermark is where the next window starts."""
+    update, status = d.update, d.status
+    candidate = update.candidate
+    if candidate is None:
+        raise LookupError(f"update {update.number} has no candidate to promote")
+    if status.previous:
+        d.put(previous=status.previous.but(until=d.now + d.spec.rollout.keep_previous.duration))
+    match update.kind:
+        case Kind.FULL | Kind.INCREMENTAL:
+            _crown(
+                d,
+                Champion(
+                    version=candidate.version,
+                    digest=candidate.digest,
+                    watermark=candidate.trained_to,
+                    event_time=candidate.event_time,
+                    total=update.total,
+                ),
+            )
+        case Kind.ROLLBACK:
+            _dethrone(d, candidate.digest)
+        case Kind.REDEPLOY | Kind.PIN:
+            pass
+    finish(d, Phase.SUCCEEDED, Reason.PROMOTED, f"version {candidate.version} serves")
+
+
+def _crown(d: Draft, champion: Champion) -> None:
+    update, old = d.update, d.status.champion
+    full = update.kind is Kind.FULL
+    d.put(
+        champion=champion,
+        previous_champion=old,
+        since_full=0 if full else d.status.since_full + 1,
+        reference=champion.model if full else d.status.reference or champion.model,
+    )
+    aliases = {"champion": champion.version}
+    if old:
+        aliases["previous"] = old.version
+    want_aliases(d, aliases)
+
+
+def _dethrone(d: Draft, digest: str) -> None:
+    """A person went back: champion, watermark and alias go back together, what was left is quarantined."""
+    status = d.status
+    if status.previous_champion is None or status.previous_champion.digest != digest:
+        return
+    if status.champion and status.champion.digest != digest:
+        quarantine(d, status.champion.model, Reason.ROLLED_BACK_BY_REQUEST)
+    d.put(champion=status.previous_champion, previous_champion=None, previous=None)
+    want_aliases(d, {"champion": status.previous_champion.version})
+
+
+def want_aliases(d: Draft, aliases: dict[str, str]) -> None:
+    """Owe the registry these aliases until it is seen to have them."""
+    wanted = {**d.status.aliases.wanted, **aliases}
+    if wanted != d.status.aliases.wanted:
+        d.put(aliases=d.status.aliases.but(wanted=wanted, confirmed=False))
+
+
+def candidate_ref(update: Update) -> ModelRef:
+    """The version under test.
+
+    Raises
+    ------
+    LookupError
+        If the update has none yet.
+    """
+    if update.candidate is None:
+        raise LookupError(f"update {update.number} has no candidate yet")
+    return update.candidate.model

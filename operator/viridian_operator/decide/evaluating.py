@@ -1,0 +1,89 @@
+"""Phase ``Evaluating``: the gate's verdict, made by a Job of its own."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.gate import OnInconclusive
+from viridian_operator.api.status import Evaluation, Phase
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
+from viridian_operator.decide.jobs import await_capacity, failed, vanished
+from viridian_operator.decide.observation import JobState, JobView
+from viridian_operator.decide.preparing import prepare
+
+TASK = "eval"
+
+
+def evaluating(d: Draft) -> None:
+    """Wait for the verdict and follow it."""
+    update = d.update
+    if update.evaluation is not None:
+        _held(d, update.evaluation)
+        return
+    job = d.seen.job_of(TASK, update.number, update.attempts.number)
+    started = update.message.startswith("judging")
+    if job is None and started:
+        vanished(d, task=TASK, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
+    elif not started:
+        if await_capacity(d, job):
+            limit = d.spec.evaluation.deadlines.running
+            d.enter(Phase.EVALUATING, f"judging version {_version(d)}", limit=limit)
+    elif job is not None:
+        _watch(d, job)
+
+
+def _version(d: Draft) -> str:
+    return d.update.candidate.version if d.update.candidate else "?"
+
+
+def _watch(d: Draft, job: JobView) -> None:
+    if job.state is JobState.FAILED:
+        failed(d, job, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
+    elif job.state is JobState.COMPLETE:
+        _complete(d, job)
+    elif d.overdue:
+        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+
+
+def _complete(d: Draft, job: JobView) -> None:
+    try:
+        if not job.result or job.result.get("task") != "Evaluate":
+            raise ValueError("it wrote no result to /dev/termination-log, see docs/reference/contracts.md")
+        evaluation = Evaluation.model_validate(job.result)
+    except ValidationError as error:
+        first = error.errors()[0]
+        finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, f"{job.name}: {first['loc']}: {first['msg']}")
+        return
+    except ValueError as error:
+        finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, f"{job.name}: {error}")
+        return
+    d.put_update(evaluation=evaluation)
+    _follow(d, evaluation)
+
+
+def _follow(d: Draft, evaluation: Evaluation) -> None:
+    """Only the word Pass passes; anything unknown is treated as inconclusive."""
+    if evaluation.verdict == "Pass":
+        d.note(Reason.GATE_PASSED, evaluation.message)
+        prepare(d)
+    elif evaluation.verdict == "Reject":
+        finish(d, Phase.REJECTED, Reason.GATE_REJECTED, evaluation.message or evaluation.reason)
+    elif d.spec.gate.on_inconclusive is OnInconclusive.HOLD:
+        message = f"inconclusive: {evaluation.message}; promote/{d.update.number}/… or reject/{d.update.number}/…"
+        d.enter(
+            Phase.EVALUATING,
+            message,
+            limit=d.spec.rollout.approval.expires_after,
+            reason=Reason.GATE_INCONCLUSIVE,
+        )
+        d.note(Reason.GATE_INCONCLUSIVE, message, warn=True)
+    else:
+        finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, evaluation.message or evaluation.reason)
+
+
+def _held(d: Draft, evaluation: Evaluation) -> None:
+    """An inconclusive verdict that waits for a person."""
+    if d.overdue:
+        finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, f"nobody decided in time: {evaluation.message}")

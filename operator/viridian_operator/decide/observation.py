@@ -1,0 +1,222 @@
+"""What a pass sees: one frozen picture of the cluster, the registry and the event log.
+
+``None`` always means "not looked at" or "cannot be told"; absence is said explicitly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from viridian_operator.api.status import CheckResult, Offsets, Window
+
+
+@dataclass(frozen=True)
+class DeploymentView:
+    """A Deployment of one revision."""
+
+    name: str
+    revision: str
+    version: str
+    digest: str
+    colour: str
+    template_hash: str
+    replicas: int
+    created: datetime
+    event_time: float | None = None
+    #: the controller has seen the newest spec
+    current: bool = True
+
+
+class PodTrouble(StrEnum):
+    """Why a pod does not serve, as far as its status tells."""
+
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL = "ImagePull"
+    INVALID = "PodInvalid"
+    OUT_OF_MEMORY = "OutOfMemory"
+    DIGEST_MISMATCH = "DigestMismatch"
+    BAD_BUNDLE = "BadBundle"
+    WARMUP_FAILED = "WarmupFailed"
+    VERSION_MISSING = "VersionMissing"
+    BAD_CONFIGURATION = "BadConfiguration"
+    REGISTRY_UNREACHABLE = "RegistryUnreachable"
+    CRASH_LOOP = "CrashLoop"
+    INFRASTRUCTURE = "Infrastructure"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a pod says about itself."""
+
+    version: str
+    digest: str
+    ready: bool
+    phase: str = ""
+    retired: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A serving pod."""
+
+    name: str
+    revision: str
+    ip: str
+    ready: bool
+    scheduled: bool
+    restarts: int = 0
+    trouble: PodTrouble | None = None
+    message: str = ""
+    terminating: bool = False
+    #: None: not asked, or no answer
+    identity: Identity | None = None
+    #: None: not asked; text: what was wrong with the golden answers ("" = right)
+    golden: str | None = None
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    """One of the two Services."""
+
+    name: str
+    owned: bool
+    #: revision hash it selects; None when it selects none
+    revision: str | None
+    #: the selector is not one that Viridian wrote
+    foreign: bool = False
+    cluster_ip: str = ""
+    #: revision hashes of the ready addresses in its EndpointSlices; "" for a pod that is not ours
+    endpoints: tuple[str, ...] = ()
+    #: digests that answered through the Service; None when not asked or no answer
+    answered: tuple[str, ...] | None = None
+
+
+class JobState(StrEnum):
+    """Where a Job stands."""
+
+    SUSPENDED = "Suspended"
+    PENDING = "Pending"
+    RUNNING = "Running"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class JobView:
+    """The Job of one attempt."""
+
+    name: str
+    task: str
+    number: int
+    attempt: int
+    state: JobState
+    #: window and parent digest recorded at creation
+    window: Window | None = None
+    parent: str = ""
+    exit_code: int | None = None
+    #: parsed termination message of the (rank 0) pod
+    result: Mapping[str, Any] | None = None
+    #: Job condition reason, or the pod's trouble while pending
+    reason: str = ""
+    message: str = ""
+    trouble: PodTrouble | None = None
+    #: a disruption (eviction, preemption, node loss) ended it
+    disrupted: bool = False
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LogHeads:
+    """The present end of the event log."""
+
+    offsets: Offsets
+    total: int
+    #: first position that is still readable
+    earliest: Offsets = field(default_factory=dict)
+    #: events removed from the log (trimmed), per partition
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of the registered model, with the tags that Viridian uses."""
+
+    version: str
+    digest: str
+    update: str = ""
+    parent: str = ""
+    window: Window | None = None
+    trained_to: Offsets = field(default_factory=dict)
+    event_time: float | None = None
+    kind: str = ""
+    golden: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What the registry said in this pass; ``error`` set: it did not answer."""
+
+    error: str = ""
+    #: what was asked for: ``version:<number>`` or ``update:<uid>/<number>``
+    asked: str = ""
+    #: the version asked for: by update tag while training, by number otherwise
+    version: RegisteredVersion | None = None
+    #: asked, and the registry says there is none
+    missing: bool = False
+    #: aliases as they stand; None: not asked
+    aliases: Mapping[str, str] | None = None
+    #: largest update number in the tags of this ModelUpdate's versions; None: not asked
+    last_number: int | None = None
+
+    def lacks(self, asked: str) -> bool:
+        """Whether the registry was asked for this very thing and said that there is none."""
+        return self.missing and self.asked == asked
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that a decision may rest on."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    #: annotations of the ModelUpdate
+    annotations: Mapping[str, str]
+    deployments: tuple[DeploymentView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    active_service: ServiceView | None = None
+    preview_service: ServiceView | None = None
+    #: names of existing Services, Deployments that are not ours but stand in our way
+    taken: tuple[str, ...] = ()
+    jobs: tuple[JobView, ...] = ()
+    #: None: no source, or not read; see ``heads_error``
+    heads: LogHeads | None = None
+    heads_error: str = ""
+    registry: Registry = Registry()
+    #: results of the health checks that were due in this pass; None: none were due
+    checks: tuple[CheckResult, ...] | None = None
+    #: golden probe, retire etc. need the pods; False while the network between us is in doubt
+    deleting: bool = False
+
+    def pods_of(self, revision: str) -> tuple[PodView, ...]:
+        """Live pods of a revision; those that are going away do not count."""
+        return tuple(p for p in self.pods if p.revision == revision and not p.terminating)
+
+    def ready_of(self, revision: str) -> int:
+        """Ready pods of a revision."""
+        return sum(p.ready for p in self.pods_of(revision))
+
+    def deployment_of(self, revision: str) -> DeploymentView | None:
+        """The Deployment of a revision."""
+        return next((d for d in self.deployments if d.revision == revision), None)
+
+    def job_of(self, task: str, number: int, attempt: int) -> JobView | None:
+        """The Job of an attempt."""
+        wanted = (task, number, attempt)
+        return next((j for j in self.jobs if (j.task, j.number, j.attempt) == wanted), None)

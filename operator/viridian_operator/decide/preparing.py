@@ -1,0 +1,151 @@
+"""Phases ``Preparing`` and ``Verifying``: the candidate starts beside what serves and proves itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.names import deployment
+from viridian_operator.api.rollout import ApprovalMode, OnExpiry
+from viridian_operator.api.status import Colour, Kind, Phase, Revision
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
+from viridian_operator.decide.hashing import revision_hash, template_hash
+from viridian_operator.decide.revisions import OF_THE_BUNDLE, fatal_trouble, passing_trouble, unproven
+from viridian_operator.decide.scaling import scale
+
+
+def prepare(d: Draft) -> None:
+    """Fix the revision: version, digest and serving template, captured now."""
+    candidate, status = d.update.candidate, d.status
+    if candidate is None:
+        raise LookupError(f"update {d.update.number} has no candidate to prepare")
+    template = template_hash(d.spec.serving)
+    name = revision_hash(candidate.version, candidate.digest, template)
+    green = Revision(
+        version=candidate.version,
+        digest=candidate.digest,
+        hash=name,
+        template_hash=template,
+        deployment=deployment(d.seen.name, name),
+        colour=status.active.colour.other if status.active else Colour.BLUE,
+        event_time=candidate.event_time,
+        since=d.now,
+    )
+    # exactly one previous revision, and it gives way to green
+    d.put(preview=green, previous=None, seen={**status.seen, "template": template})
+    d.put_update(green=green)
+    d.enter(Phase.PREPARING, f"starting version {green.version}", limit=_limit(d))
+    d.note(Reason.PREPARING, f"update {d.update.number} starts version {green.version} beside what serves")
+
+
+def _limit(d: Draft) -> timedelta:
+    deadlines = d.spec.rollout.deadlines
+    return deadlines.schedule + deadlines.load
+
+
+def preview_size(d: Draft) -> int:
+    """Pods of the candidate before it is scaled to full size."""
+    return max(1, min(d.spec.rollout.preview.replicas, max(1, d.spec.serving.replicas)))
+
+
+def preparing(d: Draft) -> None:
+    """Wait until the preview pods are ready, or show that they never will be."""
+    green = green_of(d)
+    pods = d.seen.pods_of(green.hash)
+    if give_up(d, green):
+        return
+    ready, wanted = d.seen.ready_of(green.hash), preview_size(d)
+    if ready >= wanted and len(pods) == wanted:
+        d.enter(Phase.VERIFYING, f"asking {wanted} pods what they serve", limit=d.spec.rollout.deadlines.verify)
+        return
+    trouble = passing_trouble(pods)
+    d.say(f"{ready} of {wanted} preview pods ready" + (f"; {trouble[1]}" if trouble else ""))
+    late_scheduling = d.now >= d.update.phase_since + d.spec.rollout.deadlines.schedule
+    if not late_scheduling:
+        d.look_at(d.update.phase_since + d.spec.rollout.deadlines.schedule)
+    unscheduled = trouble and not all(pod.scheduled for pod in pods)
+    stuck = trouble and trouble[0] in (Reason.IMAGE_PULL, Reason.POD_INVALID)
+    if d.overdue or (late_scheduling and (unscheduled or stuck or not pods)):
+        reason = trouble[0] if trouble else Reason.DEADLINE_EXCEEDED
+        fail_revision(d, reason, d.update.message)
+
+
+def verifying(d: Draft) -> None:
+    """Every preview pod itself reports version and digest and answers the golden requests."""
+    green = green_of(d)
+    if give_up(d, green):
+        return
+    if d.seen.ready_of(green.hash) < preview_size(d):
+        d.say("preview pods are not ready any more")
+    elif problem := unproven(d, green):
+        reason, message, final = problem
+        d.say(message)
+        if final:
+            fail_revision(d, reason, message)
+            return
+        d.look_after(1.0)
+    else:
+        _verified(d, green)
+        return
+    if d.overdue:
+        reason = problem[0] if (problem := unproven(d, green)) else Reason.DEADLINE_EXCEEDED
+        fail_revision(d, reason, d.update.message)
+
+
+def _verified(d: Draft, green: Revision) -> None:
+    d.note(Reason.VERIFIED, f"version {green.version} serves what it should, as its pods proved")
+    approval = d.spec.rollout.approval
+    if (
+        approval.mode is ApprovalMode.MANUAL
+        and d.update.kind not in (Kind.ROLLBACK, Kind.PIN)
+        and not d.update.approved_by
+    ):
+        message = f"waiting for approve/{d.update.number}/… or reject/{d.update.number}/…"
+        d.enter(Phase.AWAITING_APPROVAL, message, limit=approval.expires_after)
+        d.note(Reason.AWAITING_APPROVAL, f"version {green.version}: {message}")
+    else:
+        scale(d)
+
+
+def awaiting_approval(d: Draft) -> None:
+    """A person decides, or time does."""
+    if d.update.approved_by:
+        scale(d)
+    elif give_up(d, green_of(d)):
+        return
+    elif d.overdue:
+        if d.spec.rollout.approval.on_expiry is OnExpiry.APPROVE:
+            d.put_update(approved_by="expiry")
+            scale(d)
+        else:
+            finish(d, Phase.REJECTED, Reason.APPROVAL_EXPIRED, "nobody approved it in time")
+
+
+def give_up(d: Draft, green: Revision) -> bool:
+    """End the update if a pod of the candidate shows that it will never serve."""
+    trouble = fatal_trouble(d.seen.pods_of(green.hash))
+    if trouble is None:
+        return False
+    fail_revision(d, *trouble)
+    return True
+
+
+def fail_revision(d: Draft, reason: Reason, message: str) -> None:
+    """The candidate never took over; what serves is untouched."""
+    if reason in OF_THE_BUNDLE or reason is Reason.GOLDEN_FAILED:
+        d.put_update(quarantine=True)
+    finish(d, Phase.FAILED, reason, message)
+
+
+def green_of(d: Draft) -> Revision:
+    """The candidate's revision.
+
+    Raises
+    ------
+    LookupError
+        If the update has not prepared one.
+    """
+    if d.update.green is None:
+        raise LookupError(f"update {d.update.number} has no revision")
+    return d.update.green

@@ -1,0 +1,152 @@
+"""What people asked for, answered once each; an answer never means more than its text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.names import ANNOTATION_REQUEST
+from viridian_operator.api.requests import NUMBERED, ParsedRequest, Verb, parse_request
+from viridian_operator.api.status import Backoff, Phase, Request, Trigger
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish, promote
+from viridian_operator.decide.preparing import prepare
+from viridian_operator.decide.rolling_back import roll_back
+from viridian_operator.decide.starting import start_rollback
+
+AFTER_SWITCH = frozenset({Phase.SWITCHING, Phase.BAKING})
+
+
+class Refused(Exception):
+    """The request cannot be done now; the text says why and what can."""
+
+
+def answer_request(d: Draft) -> None:
+    """Acknowledge the newest request and do it, or say why not."""
+    text = d.seen.annotations.get(ANNOTATION_REQUEST, "").strip()
+    if not text or (d.status.last_request and d.status.last_request.text == text):
+        return
+    try:
+        request = parse_request(text)
+        _check_number(d, request)
+        message = _VERBS[request.verb](d, request)
+        outcome = "Accepted"
+    except (ValueError, Refused) as problem:
+        message, outcome = str(problem), "Refused"
+    d.put(last_request=Request(text=text[:253], outcome=outcome, message=message, at=d.now))
+    d.note(Reason.REQUESTED, f"{text}: {outcome}: {message}", warn=outcome == "Refused")
+
+
+def _check_number(d: Draft, request: ParsedRequest) -> None:
+    if request.verb not in NUMBERED:
+        return
+    if not d.running:
+        raise Refused("no update is under way")
+    if d.update.number != request.number:
+        raise Refused(f"update {d.update.number} is under way, not {request.number}")
+
+
+def _queue(d: Draft, *, full: bool) -> str:
+    if d.spec.pin is not None or d.spec.suspend:
+        raise Refused("nothing is trained while spec.pin or spec.suspend is set")
+    detail = "full" if full else ""
+    d.put(pending_trigger=Trigger(kind=Reason.REQUESTED, detail=detail, at=d.now))
+    return "an update starts as soon as none is under way"
+
+
+def _run(d: Draft, _: ParsedRequest) -> str:
+    return _queue(d, full=False)
+
+
+def _retrain(d: Draft, _: ParsedRequest) -> str:
+    return _queue(d, full=True)
+
+
+def _retry(d: Draft, _: ParsedRequest) -> str:
+    if d.running:
+        raise Refused(f"update {d.update.number} is under way")
+    seen = {key: value for key, value in d.status.seen.items() if key != "pin"}
+    blocked = d.status.failed_revision is not None
+    if blocked:
+        seen["template"] = "retry"
+    d.put(backoff=Backoff(attempted_total=d.status.backoff.attempted_total), failed_revision=None, seen=seen)
+    if d.spec.pin is None and not blocked:
+        return _queue(d, full=False)
+    return "tried again"
+
+
+def _approve(d: Draft, request: ParsedRequest) -> str:
+    if d.update.phase is not Phase.AWAITING_APPROVAL:
+        raise Refused(f"update {d.update.number} is {d.update.phase}, not waiting for approval")
+    d.put_update(approved_by=request.text)
+    return "approved"
+
+
+def _reject(d: Draft, request: ParsedRequest) -> str:
+    if d.update.phase in AFTER_SWITCH or d.update.phase is Phase.ROLLING_BACK:
+        raise Refused("traffic has been switched; use rollback/… or abort/…")
+    finish(d, Phase.REJECTED, Reason.REJECTED, f"rejected by request {request.text}")
+    return "rejected"
+
+
+def _abort(d: Draft, request: ParsedRequest) -> str:
+    if d.update.phase is Phase.ROLLING_BACK:
+        raise Refused("it is being rolled back already")
+    if d.update.phase is Phase.SWITCHING:
+        blue = d.status.active
+        d.put(active=d.update.green, previous=blue)
+    if d.update.phase in AFTER_SWITCH:
+        roll_back(d, Reason.ABORTED, f"aborted by request {request.text}")
+    else:
+        finish(d, Phase.ABORTED, Reason.ABORTED, f"aborted by request {request.text}")
+    return "aborted"
+
+
+def _promote(d: Draft, request: ParsedRequest) -> str:
+    """Skip what the update waits for; a verdict that is overridden is recorded."""
+    update = d.update
+    if update.phase is Phase.BAKING:
+        promote(d)
+        return "bake ended by request"
+    if update.phase is Phase.AWAITING_APPROVAL:
+        return _approve(d, request)
+    if update.phase is Phase.EVALUATING and update.evaluation is not None:
+        d.put_update(evaluation=update.evaluation.but(overridden_by=request.text))
+        prepare(d)
+        return "verdict overridden"
+    raise Refused(
+        f"update {update.number} is {update.phase}; promote works while it waits for approval, is held or bakes"
+    )
+
+
+def _rollback(d: Draft, request: ParsedRequest) -> str:
+    if d.running:
+        if d.update.phase is Phase.BAKING:
+            roll_back(d, Reason.ROLLED_BACK_BY_REQUEST, f"request {request.text}", quarantine=True)
+            return "going back"
+        raise Refused(f"update {d.update.number} is {d.update.phase}; abort it first: abort/{d.update.number}/…")
+    if d.status.previous is None:
+        raise Refused("no previous revision is kept; pin a version instead (spec.pin)")
+    start_rollback(d, Trigger(kind=Reason.REQUESTED, detail="rollback", at=d.now))
+    return f"going back to version {d.update.candidate.version if d.update.candidate else '?'}"
+
+
+def _unquarantine(d: Draft, request: ParsedRequest) -> str:
+    rest = [q for q in d.status.quarantine if request.argument not in (q.digest, q.version)]
+    if len(rest) == len(d.status.quarantine):
+        raise Refused(f"{request.argument} is not in quarantine")
+    d.put(quarantine=rest)
+    return "taken off the list"
+
+
+_VERBS: dict[Verb, Callable[[Draft, ParsedRequest], str]] = {
+    Verb.RUN: _run,
+    Verb.RETRAIN: _retrain,
+    Verb.RETRY: _retry,
+    Verb.APPROVE: _approve,
+    Verb.REJECT: _reject,
+    Verb.ABORT: _abort,
+    Verb.PROMOTE: _promote,
+    Verb.ROLLBACK: _rollback,
+    Verb.UNQUARANTINE: _unquarantine,
+}

@@ -1,0 +1,59 @@
+"""Phase ``RollingBack``: the way back to the previous revision."""
+
+from __future__ import annotations
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import Intent, Phase, Revision
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
+from viridian_operator.decide.revisions import answers, only_endpoints_of
+
+
+def roll_back(d: Draft, reason: Reason, message: str, *, quarantine: bool = False) -> None:
+    """Back to the previous revision; never conditional on the health of what we leave."""
+    d.put_update(quarantine=quarantine)
+    if d.status.previous is None:
+        # the first version has nothing to go back to: it keeps the traffic but is not champion,
+        # and its digest stays usable
+        d.put_update(quarantine=False)
+        finish(d, Phase.FAILED, reason, f"{message}; nothing to roll back to, it keeps the traffic")
+        return
+    blue = d.status.previous
+    intent = Intent(
+        id=f"{d.update.number}-back-{blue.hash}",
+        source=d.status.active.hash if d.status.active else None,
+        target=blue.hash,
+        deadline=d.now + d.spec.rollout.deadlines.switch,
+    )
+    d.put_update(intent=intent)
+    d.enter(Phase.ROLLING_BACK, message, limit=d.spec.rollout.deadlines.switch, reason=reason)
+    d.note(Reason.ROLLING_BACK, f"going back to version {blue.version}: {message}", warn=True)
+
+
+def rolling_back(d: Draft) -> None:
+    """Traffic on blue as soon as blue has a ready endpoint; owed until then."""
+    blue = d.status.previous
+    if blue is None:
+        finish(d, Phase.FAILED, Reason.ROLLBACK_BLOCKED, "there is no revision to go back to")
+        return
+    service = d.seen.active_service
+    back = service is not None and service.revision == blue.hash
+    if back and only_endpoints_of(d, blue) and answers(d, blue):
+        _rolled_back(d, blue)
+        return
+    d.look_after(0.2)
+    if not d.overdue:
+        return
+    if back:
+        _rolled_back(d, blue)
+    elif d.seen.ready_of(blue.hash) == 0:
+        message = f"version {blue.version} has no ready endpoint to go back to: {d.update.message}"
+        d.put(previous=blue)
+        finish(d, Phase.FAILED, Reason.ROLLBACK_BLOCKED, message)
+
+
+def _rolled_back(d: Draft, blue: Revision) -> None:
+    reason, message = Reason(d.update.reason), d.update.message
+    d.put(active=blue, previous=None, preview=None)
+    end = Phase.ABORTED if reason is Reason.ABORTED else Phase.ROLLED_BACK
+    finish(d, end, reason, f"{message}; version {blue.version} serves again")

@@ -1,0 +1,139 @@
+"""Phases ``Scaling`` and ``Switching``: full size, proof from every endpoint, then one atomic switch."""
+
+from __future__ import annotations
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import Bake, Intent, Phase, Revision
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
+from viridian_operator.decide.revisions import (
+    OF_THE_BUNDLE,
+    answers,
+    fatal_trouble,
+    only_endpoints_of,
+    passing_trouble,
+    unproven,
+)
+from viridian_operator.decide.rolling_back import roll_back
+
+
+def scale(d: Draft) -> None:
+    """Green gets the size that blue has at this moment, so that it can carry blue's load."""
+    active = d.status.active
+    deployment = d.seen.deployment_of(active.hash) if active else None
+    current = deployment.replicas if deployment else 0
+    replicas = max(1, d.spec.serving.replicas, current)
+    d.put_update(replicas=replicas)
+    deadlines = d.spec.rollout.deadlines
+    d.enter(Phase.SCALING, f"scaling to {replicas} pods", limit=deadlines.schedule + deadlines.load)
+
+
+def scaling(d: Draft) -> None:
+    """Switch only when every wanted pod is ready and every one has proven what it serves."""
+    green = _green(d)
+    pods = d.seen.pods_of(green.hash)
+    if trouble := fatal_trouble(pods):
+        _fail(d, *trouble)
+        return
+    if fully_ready(d, green):
+        problem = unproven(d, green)
+        if problem is None:
+            _decide_switch(d, green)
+            return
+        reason, message, final = problem
+        d.say(message)
+        d.look_after(0.5)
+        if final or d.overdue:
+            _fail(d, reason, message)
+        return
+    waiting = passing_trouble(pods)
+    ready = d.seen.ready_of(green.hash)
+    d.say(f"{ready} of {d.update.replicas} pods ready" + (f"; {waiting[1]}" if waiting else ""))
+    late = d.now >= d.update.phase_since + d.spec.rollout.deadlines.schedule
+    if not late:
+        d.look_at(d.update.phase_since + d.spec.rollout.deadlines.schedule)
+    if d.overdue or (late and not all(pod.scheduled for pod in pods)):
+        _fail(d, waiting[0] if waiting else Reason.DEADLINE_EXCEEDED, d.update.message)
+
+
+def fully_ready(d: Draft, green: Revision) -> bool:
+    """Whether 100 % of the wanted pods are there and ready."""
+    wanted = d.update.replicas or 1
+    return d.seen.ready_of(green.hash) >= wanted and len(d.seen.pods_of(green.hash)) == wanted
+
+
+def _fail(d: Draft, reason: Reason, message: str) -> None:
+    if reason in OF_THE_BUNDLE or reason is Reason.GOLDEN_FAILED:
+        d.put_update(quarantine=True)
+    finish(d, Phase.FAILED, reason, message)
+
+
+def _decide_switch(d: Draft, green: Revision) -> None:
+    """Write the intent; the Service changes only after this is in status."""
+    limit = d.spec.rollout.deadlines.switch
+    intent = Intent(
+        id=f"{d.update.number}-{green.hash}",
+        source=d.status.active.hash if d.status.active else None,
+        target=green.hash,
+        deadline=d.now + limit,
+    )
+    d.put_update(intent=intent)
+    d.enter(Phase.SWITCHING, f"switching to version {green.version}", limit=limit, reason=Reason.SWITCHING)
+
+
+def switching(d: Draft) -> None:
+    """Finish or undo what the intent says, as far as the cluster shows it."""
+    green, service = _green(d), d.seen.active_service
+    switched = service is not None and service.revision == green.hash
+    if switched and only_endpoints_of(d, green) and answers(d, green):
+        _switched(d, green)
+        return
+    if not switched and not fully_ready(d, green):
+        d.put_update(intent=None)
+        deadlines = d.spec.rollout.deadlines
+        d.enter(Phase.SCALING, "a pod was lost before the switch", limit=deadlines.schedule + deadlines.load)
+        return
+    d.say(_waiting(d, switched=switched))
+    d.look_after(0.2)
+    if d.overdue:
+        _give_back(d, d.update.message)
+
+
+def _waiting(d: Draft, *, switched: bool) -> str:
+    if not switched:
+        return "waiting for the Service to select the new revision"
+    endpoints = set(d.seen.active_service.endpoints) if d.seen.active_service else set()
+    return f"switched; waiting until only the new revision answers (endpoints: {', '.join(sorted(endpoints)) or 'none'})"
+
+
+def _give_back(d: Draft, message: str) -> None:
+    if d.status.active is None:
+        d.put(active=_green(d), previous=None)
+        finish(d, Phase.FAILED, Reason.SWITCH_FAILED, message)
+        return
+    d.put(active=_green(d), previous=d.status.active)
+    roll_back(d, Reason.SWITCH_FAILED, message)
+
+
+def _switched(d: Draft, green: Revision) -> None:
+    blue = d.status.active
+    if blue and blue.hash == green.hash:
+        blue = None
+    d.put(active=green.but(since=d.now), previous=blue, preview=None)
+    bake = d.spec.rollout.bake
+    limit = bake.deadline or max(3 * bake.duration, bake.duration + 6 * bake.interval)
+    restarts = sum(pod.restarts for pod in d.seen.pods_of(green.hash))
+    d.put_update(bake=Bake(started_at=d.now, deadline=d.now + limit, restarts=restarts), intent=None)
+    d.enter(
+        Phase.BAKING,
+        f"watching version {green.version} under full traffic",
+        limit=limit,
+        reason=Reason.BAKING,
+    )
+    d.note(Reason.SWITCHED, f"all traffic goes to version {green.version}")
+
+
+def _green(d: Draft) -> Revision:
+    if d.update.green is None:
+        raise LookupError(f"update {d.update.number} has no revision")
+    return d.update.green

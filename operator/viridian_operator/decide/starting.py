@@ -1,0 +1,117 @@
+"""How an update starts: its number, window, parent and kind are fixed before anything is made."""
+
+from __future__ import annotations
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.observation import LogHeads, RegisteredVersion
+from viridian_operator.decide.preparing import prepare
+from viridian_operator.decide.scaling import scale
+from viridian_operator.decide.window import WindowImpossible, entries_before, origin, size, window_from
+
+_ASK_AGAIN = 5.0
+
+
+def next_number(d: Draft) -> int:
+    """One more than any update that left a trace."""
+    numbers = [entry.number for entry in d.status.history]
+    numbers += [job.number for job in d.seen.jobs]
+    numbers.append(int(d.status.seen.get("number", "0")))
+    if d.status.update:
+        numbers.append(d.status.update.number)
+    return 1 + max(numbers, default=0)
+
+
+def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
+    update = Update(
+        number=next_number(d),
+        kind=kind,
+        trigger=trigger,
+        phase=Phase.QUEUED,
+        started_at=d.now,
+        phase_since=d.now,
+        **fields,
+    )
+    d.put(update=update, pending_trigger=None)
+
+
+def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
+    """Fix the window and queue the training Job; without a readable log the trigger stays pending."""
+    training, data, heads = d.spec.training, d.spec.data, d.seen.heads
+    if training is None or data is None:
+        d.stalled = (Reason.INVALID_SPEC, "spec.training and spec.data are needed to train")
+        return
+    if heads is None:
+        d.put(pending_trigger=trigger)
+        d.stalled = None
+        d.look_after(_ASK_AGAIN)
+        return
+    if not d.status.origin:
+        d.put(origin=origin(heads, data.start))
+    champion = d.status.champion
+    full = full or champion is None or d.status.since_full + 1 >= training.full_retrain_every
+    try:
+        start = _from_origin(d, heads) if full or champion is None else champion.watermark
+        window = window_from(start, heads)
+    except WindowImpossible as problem:
+        d.put(pending_trigger=None)
+        d.stalled = (Reason.DATA_TRIMMED, f"{problem}; request retrain/… to start a new lineage")
+        return
+    if size(window) == 0:
+        d.put(pending_trigger=None)
+        return
+    kind = Kind.FULL if full else Kind.INCREMENTAL
+    parent = champion.model if champion and not full else None
+    _begin(d, kind, trigger, window=window, total=heads.total, parent=parent)
+    d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued)
+    d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events")
+
+
+def _from_origin(d: Draft, heads: LogHeads) -> dict[str, str]:
+    """A full update starts at the origin, or at what a trimmed log still holds."""
+    start = dict(d.status.origin)
+    for partition, earliest in heads.earliest.items():
+        if partition in start and entries_before(earliest) > entries_before(start[partition]):
+            start[partition] = earliest
+    return start
+
+
+def _candidate_of(revision: Revision) -> Candidate:
+    return Candidate(version=revision.version, digest=revision.digest, event_time=revision.event_time)
+
+
+def start_redeploy(d: Draft, trigger: Trigger) -> None:
+    """The same version with the new serving template: no training, no gate, the rest of the protocol."""
+    if d.status.active is None:
+        return
+    _begin(d, Kind.REDEPLOY, trigger, candidate=_candidate_of(d.status.active))
+    prepare(d)
+
+
+def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
+    """Serve exactly this version, also out of quarantine: the pin carries a person's reason."""
+    candidate = Candidate(
+        version=version.version,
+        digest=version.digest,
+        event_time=version.event_time,
+        trained_to=version.trained_to,
+    )
+    _begin(d, Kind.PIN, trigger, candidate=candidate)
+    prepare(d)
+
+
+def start_rollback(d: Draft, trigger: Trigger) -> None:
+    """Back to the previous revision on request: it is scaled to the active size first."""
+    previous = d.status.previous
+    if previous is None:
+        return
+    green = previous.but(until=None)
+    _begin(d, Kind.ROLLBACK, trigger, candidate=_candidate_of(green), green=green)
+    d.put(preview=green, previous=None)
+    scale(d)
+    d.note(
+        Reason.ROLLING_BACK,
+        f"update {d.update.number} goes back to version {green.version} on request",
+        warn=True,
+    )

@@ -1,0 +1,110 @@
+"""One pass: from what was seen to what should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import ModelUpdateStatus, Phase
+from viridian_operator.decide.aliases import check_aliases
+from viridian_operator.decide.baking import baking
+from viridian_operator.decide.decision import Decision
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.evaluating import evaluating
+from viridian_operator.decide.observation import Observation
+from viridian_operator.decide.preparing import awaiting_approval, preparing, verifying
+from viridian_operator.decide.recovery import recover
+from viridian_operator.decide.requests import answer_request
+from viridian_operator.decide.rolling_back import rolling_back
+from viridian_operator.decide.scaling import scaling, switching
+from viridian_operator.decide.summary import summarise
+from viridian_operator.decide.training import queued, training
+from viridian_operator.decide.triggers import idle, supersede
+from viridian_operator.decide.upkeep import plan
+
+_PHASES: dict[Phase, Callable[[Draft], None]] = {
+    Phase.QUEUED: queued,
+    Phase.TRAINING: training,
+    Phase.EVALUATING: evaluating,
+    Phase.PREPARING: preparing,
+    Phase.VERIFYING: verifying,
+    Phase.AWAITING_APPROVAL: awaiting_approval,
+    Phase.SCALING: scaling,
+    Phase.SWITCHING: switching,
+    Phase.BAKING: baking,
+    Phase.ROLLING_BACK: rolling_back,
+}
+
+
+def decide(
+    spec: ModelUpdateSpec,
+    status: ModelUpdateStatus,
+    seen: Observation,
+    now: datetime,
+    problems: Sequence[str] = (),
+) -> Decision:
+    """The next status and the actions that follow from it.
+
+    Parameters
+    ----------
+    spec, status
+        As the API server holds them.
+    seen
+        The live picture of this pass.
+    now
+        The clock.
+    problems
+        Why ``spec`` cannot be followed; what serves goes on serving, nothing new starts.
+    """
+    d = Draft(spec=spec, seen=seen, now=now, status=status)
+    if seen.taken:
+        d.stalled = (Reason.NAME_TAKEN, _taken(seen))
+    elif problems:
+        d.stalled = (Reason.INVALID_SPEC, "; ".join(problems))
+    recover(d)
+    if not seen.taken:
+        _advance(d, blocked=bool(problems))
+    check_aliases(d)
+    before = d.status
+    actions = plan(d) if not seen.taken else ()
+    summarise(d)
+    if _moved(status, d.status):
+        # the next phase needs a fresh observation
+        d.look_at(now)
+    return Decision(
+        status=d.status,
+        actions=actions,
+        notes=tuple(d.notes),
+        wake_at=d.wake_at,
+        wake_at_total=d.wake_at_total,
+        reason=before.message if before.message == d.status.message else d.status.message,
+    )
+
+
+def _taken(seen: Observation) -> str:
+    names = ", ".join(seen.taken)
+    return (
+        f"{names} exist and do not belong to this ModelUpdate: "
+        "delete them, choose other names in spec.serving.services, or rename it"
+    )
+
+
+def _advance(d: Draft, *, blocked: bool) -> None:
+    """Requests first, then the phase; an update under way goes on even when the new spec is bad."""
+    answer_request(d)
+    if d.running:
+        supersede(d)
+    if d.running:
+        _PHASES[d.update.phase](d)
+    elif not blocked:
+        idle(d)
+
+
+def _moved(old: ModelUpdateStatus, new: ModelUpdateStatus) -> bool:
+    def place(status: ModelUpdateStatus) -> tuple[object, ...]:
+        update = status.update
+        return (update.number, update.phase, update.attempts) if update else ()
+
+    return place(old) != place(new)

@@ -1,0 +1,117 @@
+"""Phases ``Queued`` and ``Training``: one candidate out of one window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import Attempts, Candidate, Phase
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish, want_aliases
+from viridian_operator.decide.jobs import await_capacity, failed, vanished
+from viridian_operator.decide.observation import JobState, JobView, RegisteredVersion
+
+TASK = "train"
+_ASK_AGAIN = 5.0
+_REGISTRY_GRACE = timedelta(minutes=10)
+
+
+def queued(d: Draft) -> None:
+    """Wait until the Job's pods run."""
+    job = _job(d)
+    if await_capacity(d, job) and d.spec.training:
+        d.enter(
+            Phase.TRAINING,
+            f"{TASK} attempt {d.update.attempts.number} runs",
+            limit=d.spec.training.deadlines.running,
+        )
+        d.note(Reason.TRAINING_STARTED, f"update {d.update.number} trains, attempt {d.update.attempts.number}")
+
+
+def training(d: Draft) -> None:
+    """Wait for the Job's end, and believe its result only where the registry agrees."""
+    if d.spec.training is None:
+        finish(d, Phase.FAILED, Reason.INVALID_SPEC, "spec.training was removed while it trained")
+        return
+    job, queue = _job(d), d.spec.training.deadlines.queued
+    if job is None:
+        vanished(d, task=TASK, again=Phase.QUEUED, limit=queue)
+    elif job.state is JobState.FAILED:
+        failed(d, job, again=Phase.QUEUED, limit=queue)
+    elif job.state is JobState.COMPLETE:
+        _complete(d, job)
+    elif d.overdue:
+        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+
+
+def _job(d: Draft) -> JobView | None:
+    return d.seen.job_of(TASK, d.update.number, d.update.attempts.number)
+
+
+def _complete(d: Draft, job: JobView) -> None:
+    registry = d.seen.registry
+    missing = registry.lacks(f"update:{d.seen.uid}/{d.update.number}")
+    if registry.error or (registry.version is None and not missing):
+        d.say(f"trained; waiting for the registry: {registry.error or 'not asked yet'}")
+        d.look_after(_ASK_AGAIN)
+        if d.update.deadline and d.now >= d.update.deadline + _REGISTRY_GRACE:
+            finish(d, Phase.FAILED, Reason.REGISTRY_UNREACHABLE, registry.error or "the registry did not answer")
+        return
+    if registry.version is None:
+        finish(d, Phase.FAILED, Reason.VERSION_MISSING, f"{job.name} succeeded but registered no version")
+        return
+    try:
+        candidate = _candidate(job.result)
+    except ValueError as error:
+        finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, str(error))
+        return
+    if mismatch := _mismatch(d, candidate, registry.version):
+        finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, mismatch)
+        return
+    _trained(d, candidate)
+
+
+def _candidate(result: Mapping[str, Any] | None) -> Candidate:
+    """The trainer's result; raises ValueError with what is wrong with it."""
+    if not result or result.get("task") != "Train":
+        raise ValueError("the training image wrote no result to /dev/termination-log, see docs/reference/contracts.md")
+    try:
+        return Candidate.model_validate(result)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"the training result is incomplete: {first['loc']}: {first['msg']}") from error
+
+
+def _mismatch(d: Draft, candidate: Candidate, registered: RegisteredVersion) -> str:
+    update = d.update
+    expected = {
+        "version": (candidate.version, registered.version),
+        "digest": (candidate.digest, registered.digest),
+        "update": (f"{d.seen.uid}/{update.number}", registered.update),
+        "parent": (update.parent.digest if update.parent else "", registered.parent),
+        "window": (update.window, registered.window),
+    }
+    for what, (wanted, found) in expected.items():
+        if wanted != found:
+            return f"the registry has another {what} than the update: {found!r} instead of {wanted!r}"
+    return ""
+
+
+def _trained(d: Draft, candidate: Candidate) -> None:
+    d.put_update(candidate=candidate, attempts=Attempts())
+    if entry := d.status.quarantined(candidate.digest):
+        finish(
+            d,
+            Phase.REJECTED,
+            Reason.QUARANTINED,
+            f"digest is in quarantine since update {entry.update}: {entry.reason}",
+        )
+        return
+    want_aliases(d, {"candidate": candidate.version})
+    trained = candidate.events.get("trained", 0)
+    d.note(Reason.TRAINED, f"update {d.update.number} trained version {candidate.version} on {trained} events")
+    d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)

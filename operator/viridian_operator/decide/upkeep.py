@@ -1,0 +1,206 @@
+"""What should exist, given the status: the same every pass, whatever happened to the children."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.names import active_service, preview_service
+from viridian_operator.api.status import TRAINS, Phase, Revision
+from viridian_operator.decide import evaluating, training
+from viridian_operator.decide.decision import (
+    Action,
+    CreateJob,
+    DeleteJob,
+    DeleteRevision,
+    EnsureAdminSecret,
+    EnsureRevision,
+    EnsureService,
+    Retire,
+    SetAliases,
+)
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.jobs import retry_at
+from viridian_operator.decide.observation import JobState, JobView
+from viridian_operator.decide.preparing import preview_size
+from viridian_operator.decide.scaling import fully_ready
+
+ACTIVE, PREVIEW, PREVIOUS = "active", "preview", "previous"
+_FULL_SIZE = frozenset({Phase.SCALING, Phase.SWITCHING})
+_STANDING_BY = frozenset({Phase.BAKING, Phase.ROLLING_BACK})
+_ASK_AGAIN = 5.0
+
+
+def plan(d: Draft) -> tuple[Action, ...]:
+    """Actions that bring the children to what the status says; idempotent, in safe order."""
+    if d.seen.deleting:
+        return ()
+    return (
+        *_revisions(d),
+        *_services(d),
+        *_retirements(d),
+        *_leftovers(d),
+        *_jobs(d),
+        *_aliases(d),
+    )
+
+
+def traffic_target(d: Draft) -> Revision | None:
+    """The revision that the active Service has to select now."""
+    status = d.status
+    if d.running and d.update.phase is Phase.SWITCHING and d.update.green:
+        switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
+        return d.update.green if switched or fully_ready(d, d.update.green) else status.active
+    if d.running and d.update.phase is Phase.ROLLING_BACK and status.previous:
+        # owed while blue has no ready endpoint: traffic stays where endpoints are ready
+        return status.previous if d.seen.ready_of(status.previous.hash) else status.active
+    return status.active
+
+
+def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
+    """Revisions that status refers to, with their role and size."""
+    status, wanted = d.status, d.spec.serving.replicas
+    baking = d.running and d.update.phase in _STANDING_BY
+    full = max(wanted, d.update.replicas or 0) if baking else wanted
+    rows: list[tuple[Revision, str, int]] = []
+    if status.active:
+        rows.append((status.active, ACTIVE, full))
+    if status.preview and d.running:
+        size = (d.update.replicas or 1) if d.update.phase in _FULL_SIZE else preview_size(d)
+        rows.append((status.preview, PREVIEW, size))
+    if status.previous:
+        rows.append((status.previous, PREVIOUS, full if baking else _standby_size(d)))
+    return rows
+
+
+def _standby_size(d: Draft) -> int:
+    previous = d.status.previous
+    if previous is None or (previous.until and d.now >= previous.until):
+        return 0
+    d.look_at(previous.until)
+    return d.spec.rollout.keep_previous.replicas
+
+
+def _revisions(d: Draft) -> Iterator[Action]:
+    for revision, role, replicas in _referenced(d):
+        exists = d.seen.deployment_of(revision.hash) is not None
+        version = d.seen.registry.version
+        golden = version.golden if version and version.version == revision.version else ""
+        if not exists:
+            if role == PREVIEW and not _asked(d, revision):
+                # the golden requests go into the immutable ConfigMap, so the registry is asked first
+                d.look_after(_ASK_AGAIN)
+                continue
+            yield EnsureAdminSecret()
+        yield EnsureRevision(revision=revision, role=role, replicas=replicas, golden=golden)
+
+
+def _asked(d: Draft, revision: Revision) -> bool:
+    registry = d.seen.registry
+    known = registry.version is not None and registry.version.version == revision.version
+    return known or registry.lacks(f"version:{revision.version}")
+
+
+def _services(d: Draft) -> Iterator[Action]:
+    target, services = traffic_target(d), d.spec.serving.services
+    if target is None:
+        return
+    seen = d.seen.active_service
+    if seen and seen.revision != target.hash and not _moving(d):
+        d.note(
+            Reason.SELECTOR_RESTORED,
+            f"the selector of Service {seen.name} was changed; restored from status",
+            warn=True,
+        )
+    yield EnsureService(name=active_service(d.seen.name, services.active), role=ACTIVE, revision=target.hash)
+    shown = d.status.preview or target
+    yield EnsureService(name=preview_service(d.seen.name, services.preview), role=PREVIEW, revision=shown.hash)
+
+
+def _moving(d: Draft) -> bool:
+    """Whether the operator itself is about to change the selector."""
+    return (d.running and d.update.phase in (Phase.SWITCHING, Phase.ROLLING_BACK, Phase.BAKING)) or not d.running
+
+
+def _retirements(d: Draft) -> Iterator[Action]:
+    """Callers that keep their connections leave a revision that lost the traffic within a second."""
+    target, service = traffic_target(d), d.seen.active_service
+    if target is None or service is None or service.revision != target.hash:
+        return
+    for revision, _, _ in _referenced(d):
+        retired = revision.hash != target.hash and revision is not d.status.preview
+        pods = tuple(
+            pod.ip
+            for pod in d.seen.pods_of(revision.hash)
+            if pod.ip and pod.identity is not None and pod.identity.retired != retired
+        )
+        if pods:
+            yield Retire(revision=revision.hash, pods=pods, retired=retired)
+
+
+def _leftovers(d: Draft) -> Iterator[Action]:
+    """Revisions that neither status nor a Service refers to; never on a guess about what serves."""
+    if d.status.active is None and d.status.update is None:
+        return
+    kept = {revision.hash for revision, _, size in _referenced(d) if size or revision is d.status.active}
+    kept |= {revision.hash for revision, role, _ in _referenced(d) if role == PREVIEW}
+    if target := traffic_target(d):
+        kept.add(target.hash)
+    for service in (d.seen.active_service, d.seen.preview_service):
+        if service and service.revision:
+            kept.add(service.revision)
+    for deployment in d.seen.deployments:
+        if deployment.revision not in kept:
+            yield DeleteRevision(deployment=deployment.name, revision=deployment.revision)
+
+
+def _jobs(d: Draft) -> Iterator[Action]:
+    update = d.status.update
+    for job in d.seen.jobs:
+        if update is None or _obsolete(d, job):
+            yield DeleteJob(name=job.name)
+    if update is None or not update.running or update.kind not in TRAINS or update.window is None:
+        return
+    since = retry_at(update.attempts, update.phase_since)
+    if d.now < since:
+        d.look_at(since)
+        return
+    attempt = update.attempts.number
+    if update.phase is Phase.QUEUED and d.seen.job_of(training.TASK, update.number, attempt) is None:
+        yield CreateJob(task=training.TASK, update=update, window=update.window, parent=update.parent)
+    waiting = (
+        update.phase is Phase.EVALUATING and update.evaluation is None and not update.message.startswith("judging")
+    )
+    if waiting and update.candidate and d.seen.job_of(evaluating.TASK, update.number, attempt) is None:
+        yield CreateJob(
+            task=evaluating.TASK,
+            update=update,
+            window=update.window,
+            parent=d.status.champion.model if d.status.champion else None,
+            candidate=update.candidate.model,
+            reference=d.status.reference,
+            holdout=update.candidate.holdout,
+        )
+
+
+def _obsolete(d: Draft, job: JobView) -> bool:
+    """Whether a Job's result is in status; those of a failed update stay to be looked at until the next one."""
+    update = d.status.update
+    if update is None or job.number != update.number:
+        return True
+    if update.running:
+        return False
+    finished = job.state in (JobState.COMPLETE, JobState.FAILED)
+    return update.phase is not Phase.FAILED or not finished
+
+
+def _aliases(d: Draft) -> Iterator[Action]:
+    aliases, found = d.status.aliases, d.seen.registry.aliases
+    if aliases.confirmed or not aliases.wanted:
+        return
+    d.look_after(_ASK_AGAIN)
+    if found is None:
+        return
+    owed = tuple((alias, version) for alias, version in aliases.wanted.items() if found.get(alias) != version)
+    if owed:
+        yield SetAliases(wanted=owed)

@@ -1,0 +1,1 @@
+"""Live reads of the cluster, the registry and the event log."""

@@ -1,0 +1,1 @@
+"""The process: kopf shell, workers, probes, metrics, logs."""

@@ -1,0 +1,187 @@
+"""Heads of event logs, polled once per log however many wait for it, and only while somebody does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from viridian_operator.sources.errors import SourceError, Unavailable
+from viridian_operator.sources.redis_stream import Heads, RedisStreams, StreamSource
+
+log = logging.getLogger(__name__)
+
+#: Polls are put off by at most so many intervals after failures.
+LONGEST_BACKOFF = 12
+
+
+class HeadsReader(Protocol):
+    """A connection to one event log."""
+
+    async def heads(self) -> Heads:
+        """Read the heads, or raise ``SourceError``."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The last answer of a log, kept over later failures.
+
+    Attributes
+    ----------
+    heads
+        None if there was never an answer.
+    age
+        Seconds since ``heads`` were read.
+    error
+        Why the newest try failed; empty if it did not.
+    """
+
+    heads: Heads | None
+    age: float
+    error: str
+
+
+@dataclass
+class _Log:
+    """What is known of one source; the lock makes simultaneous reads one."""
+
+    reader: HeadsReader | None = None
+    waiting: dict[Hashable, int] = field(default_factory=dict)
+    heads: Heads | None = None
+    read_at: float = 0.0
+    error: str = ""
+    failures: int = 0
+    next_at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class HeadsPoller:
+    """Wakes those who wait for a log to grow.
+
+    Parameters
+    ----------
+    notify
+        Called with the key when the log holds enough; the key then waits no more.
+    interval
+        Seconds between polls of a log.
+    connect
+        Makes the connection to a source.
+    """
+
+    def __init__(
+        self,
+        notify: Callable[[Hashable], None],
+        *,
+        interval: float = 5.0,
+        connect: Callable[[StreamSource], HeadsReader] = RedisStreams,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._notify, self._interval, self._connect, self._clock = notify, interval, connect, clock
+        self._logs: dict[StreamSource, _Log] = {}
+        self._changed = asyncio.Event()
+
+    def watch(self, key: Hashable, source: StreamSource, total_threshold: int) -> None:
+        """Call back ``key`` once ``source`` holds at least so many entries; replaces what it waited for."""
+        for other, entry in self._logs.items():
+            if other != source:
+                entry.waiting.pop(key, None)
+        self._logs.setdefault(source, _Log()).waiting[key] = total_threshold
+        self._changed.set()
+
+    def unwatch(self, key: Hashable) -> None:
+        """``key`` waits for nothing any more."""
+        for entry in self._logs.values():
+            entry.waiting.pop(key, None)
+
+    def latest(self, source: StreamSource) -> Reading:
+        """What was read last, without reading."""
+        entry = self._logs.get(source) or _Log()
+        age = self._clock() - entry.read_at if entry.heads else float("inf")
+        return Reading(entry.heads, age, entry.error)
+
+    async def read(self, source: StreamSource, *, max_age: float) -> Reading:
+        """Heads that are at most ``max_age`` seconds old, or older ones with the error that keeps us from it.
+
+        After a failure nothing is asked until the next poll is due, so that callers need not wait for it.
+        """
+        entry = self._logs.setdefault(source, _Log())
+        asked = self._clock()
+        async with entry.lock:
+            # While we waited for the lock somebody else may have read for us, or failed.
+            fresh = entry.heads is not None and not entry.error and entry.read_at >= asked - max_age
+            backing_off = bool(entry.error) and entry.next_at > self._clock()
+            if not fresh and not backing_off:
+                await self._read(source, entry)
+        self._changed.set()
+        return self.latest(source)
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        try:
+            while True:
+                self._changed.clear()
+                await self._forget_unwatched()
+                due = [source for source, entry in self._logs.items() if entry.next_at <= self._clock()]
+                await asyncio.gather(*(self._poll(source) for source in due))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._changed.wait()
+        finally:
+            for entry in self._logs.values():
+                if entry.reader is not None:
+                    await entry.reader.close()
+
+    def _pause(self) -> float | None:
+        """Seconds to the next poll; None while nobody waits."""
+        times = [entry.next_at for entry in self._logs.values() if entry.waiting]
+        return max(0.0, min(times) - self._clock()) if times else None
+
+    async def _poll(self, source: StreamSource) -> None:
+        entry = self._logs.get(source)
+        if entry is None or not entry.waiting:
+            return
+        async with entry.lock:
+            if entry.next_at <= self._clock():
+                await self._read(source, entry)
+
+    async def _read(self, source: StreamSource, entry: _Log) -> None:
+        try:
+            if entry.reader is None:
+                entry.reader = self._connect(source)
+            async with asyncio.timeout(self._interval):
+                entry.heads = await entry.reader.heads()
+        except (SourceError, TimeoutError) as error:
+            self._failed(source, entry, error if isinstance(error, SourceError) else Unavailable("no answer"))
+        else:
+            entry.read_at, entry.error, entry.failures = self._clock(), "", 0
+            entry.next_at = self._clock() + self._interval
+            self._wake(entry, entry.heads.total)
+
+    def _failed(self, source: StreamSource, entry: _Log, error: SourceError) -> None:
+        if error.message != entry.error:
+            log.warning("cannot read the heads of stream %s: %s", source.stream, error)
+        entry.error, entry.failures = error.message, entry.failures + 1
+        factor = min(2 ** (entry.failures - 1), LONGEST_BACKOFF)
+        entry.next_at = self._clock() + self._interval * factor
+
+    def _wake(self, entry: _Log, total: int) -> None:
+        for key in [key for key, threshold in entry.waiting.items() if total >= threshold]:
+            del entry.waiting[key]
+            self._notify(key)
+
+    async def _forget_unwatched(self) -> None:
+        """Close connections that nobody needs; a log read in between keeps its answer a while."""
+        for source, entry in list(self._logs.items()):
+            idle = not entry.waiting and not entry.lock.locked()
+            if idle and entry.next_at + self._interval < self._clock():
+                del self._logs[source]
+                if entry.reader is not None:
+                    await entry.reader.close()

@@ -1,0 +1,77 @@
+"""From the wanted revision to a snapshot that may serve. Blocking: runs in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from viridian_server.failure import LoadFailure
+from viridian_server.registry import download
+from viridian_server.revision import Revision
+from viridian_server.settings import Settings
+from viridian_server.snapshot import Snapshot
+from viridian_server.state import Phase
+
+if TYPE_CHECKING:
+    from viridian_model.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[Phase], None]
+
+
+def load(revision: Revision, settings: Settings, report: Report, stop: threading.Event) -> Snapshot:
+    """Fetch unless the store has it, verify, load, warm up; ``report`` is told of every phase.
+
+    Raises:
+        LoadFailure: it cannot be served.
+        Stopped: ``stop`` was set.
+    """
+    # torch takes a second to import; health has to be answered meanwhile, so nothing else imports it before.
+    import torch
+    from viridian_model.errors import BundleError
+    from viridian_model.inference import Golden, check_golden
+
+    torch.set_num_threads(settings.torch_threads)
+    try:
+        bundle = _obtain(revision, settings, report, stop)
+        report(Phase.LOADING)
+        if bundle.manifest.model != revision.model:
+            raise LoadFailure("BadBundle", f"manifest.json is of model {bundle.manifest.model!r}")
+        model = bundle.load_model()
+        report(Phase.WARMING_UP)
+        check_golden(model, bundle.golden)
+        if revision.golden is not None:
+            check_golden(model, Golden.from_json(revision.golden))
+    except BundleError as error:
+        raise LoadFailure(error.reason, error.message) from error
+    except OSError as error:
+        raise LoadFailure("BadConfig", f"the bundle store {settings.store} cannot be used: {error}") from error
+    event_time = bundle.manifest.event_time
+    event_time = revision.event_time if event_time is None else event_time
+    return Snapshot(revision.model, revision.version, revision.digest, event_time, bundle.manifest, model)
+
+
+def _obtain(revision: Revision, settings: Settings, report: Report, stop: threading.Event) -> Bundle:
+    from viridian_model.errors import BundleError
+
+    from viridian_server.store import BundleStore
+
+    store = BundleStore(settings.store)
+    report(Phase.VERIFYING if store.path(revision.digest).is_dir() else Phase.FETCHING)
+    try:
+        if bundle := store.read(revision.digest):
+            return bundle
+    except BundleError as error:
+        log.error("stored bundle is corrupt, fetching it again", extra={"error": error.message})
+        store.quarantine(revision.digest)
+    if not settings.tracking_uri:
+        raise LoadFailure("BadConfig", "the bundle is not in the store and MLFLOW_TRACKING_URI is not set")
+    report(Phase.FETCHING)
+    deadline = time.monotonic() + settings.fetch_timeout
+    bundle = store.add(revision.digest, lambda into: download(revision, into, deadline, stop))
+    report(Phase.VERIFYING)
+    return bundle

@@ -1,0 +1,63 @@
+"""What this pod must serve: the mounted ``revision.json`` and ``golden.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from viridian_server.failure import LoadFailure
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
+
+
+class Wanted(BaseModel):
+    """``revision.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: Text
+    version: Text
+    digest: Annotated[str, StringConstraints(pattern="^sha256:[0-9a-f]{64}$")]
+    eventTime: float | None = None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The wanted version, and its golden requests as JSON if the directory holds any."""
+
+    model: str
+    version: str
+    digest: str
+    event_time: float | None
+    golden: Any | None
+
+
+def read_revision(directory: Path) -> Revision:
+    """Read the mounted directory.
+
+    Raises:
+        LoadFailure: ``BadConfig``; names the file and the field.
+    """
+    path = directory / "revision.json"
+    try:
+        wanted = Wanted.model_validate(_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the object"
+        raise LoadFailure("BadConfig", f"{path}: {where}: {first['msg']}") from None
+    golden_path = directory / "golden.json"
+    golden = _json(golden_path) if golden_path.exists() else None
+    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise LoadFailure("BadConfig", f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise LoadFailure("BadConfig", f"{path} is not JSON: {error}") from None

@@ -1,0 +1,58 @@
+"""The model that answers, as one immutable object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from viridian_model.contract import RankingModel
+    from viridian_model.manifest import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A loaded, verified and warmed-up version. A request takes one reference and uses nothing else."""
+
+    name: str
+    version: str
+    digest: str
+    event_time: float | None
+    manifest: Manifest
+    model: RankingModel
+
+    @cached_property
+    def headers(self) -> dict[str, str]:
+        """Headers of every answer."""
+        headers = {"x-model-version": self.version, "x-model-digest": self.digest}
+        if self.event_time is not None:
+            headers["x-model-watermark"] = rfc3339(self.event_time)
+        return headers
+
+
+class Residents:
+    """The snapshot that answers and the one before it. A swap is one assignment; readers need no lock."""
+
+    def __init__(self) -> None:
+        self._pair: tuple[Snapshot | None, Snapshot | None] = (None, None)
+
+    @property
+    def current(self) -> Snapshot | None:
+        """What answers now."""
+        return self._pair[0]
+
+    @property
+    def previous(self) -> Snapshot | None:
+        """What answered before; stays in memory, so that going back needs no network."""
+        return self._pair[1]
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Let ``snapshot`` answer from the next request on."""
+        self._pair = (snapshot, self._pair[0])
+
+
+def rfc3339(seconds: float) -> str:
+    """Return seconds since the epoch as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,96 @@
+"""What the server knows about itself; written by the loader and by admin calls, read by every handler."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import Any
+
+from viridian_server.failure import LoadFailure
+from viridian_server.faults import Faults
+from viridian_server.revision import Revision
+from viridian_server.snapshot import Residents, Snapshot
+
+
+class Phase(StrEnum):
+    """Phases of a load, in order; the words of the contract."""
+
+    FETCHING = "Fetching"
+    VERIFYING = "Verifying"
+    LOADING = "Loading"
+    WARMING_UP = "WarmingUp"
+    READY = "Ready"
+    FAILED = "Failed"
+
+
+class ServerState:
+    """State of one process."""
+
+    def __init__(self, revision: Revision, faults: Faults | None) -> None:
+        self.revision = revision
+        self.residents = Residents()
+        self.phase = Phase.FETCHING
+        self.failure: LoadFailure | None = None
+        self.retired = False
+        self.draining = False
+        self._faults = faults
+        self._ready_since = 0.0
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What answers now, None while the first model is loaded."""
+        return self.residents.current
+
+    @property
+    def ready(self) -> bool:
+        """Whether new traffic is welcome."""
+        if self.phase is not Phase.READY or self.draining:
+            return False
+        return self._faults is None or not self._faults.unready(self._ready_for())
+
+    @property
+    def closes_connections(self) -> bool:
+        """Whether clients are asked to open another connection, which may lead elsewhere."""
+        return self.retired or self.draining
+
+    @property
+    def injected_status(self) -> int | None:
+        """Status that a fault wants inference to fail with."""
+        return self._faults.failing_status(self._ready_for()) if self._faults else None
+
+    @property
+    def injected_delay(self) -> float:
+        """Seconds that a fault adds to every inference."""
+        return self._faults.slow if self._faults else 0.0
+
+    def serve(self, snapshot: Snapshot) -> None:
+        """Let ``snapshot`` answer."""
+        self.residents.swap(snapshot)
+        self._ready_since = time.monotonic()
+        self.phase = Phase.READY
+        if self._faults:
+            self._faults.start()
+
+    def fail(self, failure: LoadFailure) -> None:
+        """Record that nothing can be served."""
+        self.failure = failure
+        self.phase = Phase.FAILED
+
+    def identity(self) -> dict[str, Any]:
+        """Return the answer of ``/viridian/v1/identity``: what is served, before that what is wanted."""
+        snapshot, wanted = self.snapshot, self.revision
+        return {
+            "model": wanted.model,
+            "version": snapshot.version if snapshot else wanted.version,
+            "digest": snapshot.digest if snapshot else wanted.digest,
+            "sequence": 0,
+            "merkleRoot": snapshot.manifest.merkle_root if snapshot else None,
+            "eventTime": snapshot.event_time if snapshot else wanted.event_time,
+            "ready": self.ready,
+            "retired": self.retired,
+            "phase": str(self.phase),
+            "error": self.failure.to_json() if self.failure else None,
+        }
+
+    def _ready_for(self) -> float:
+        return time.monotonic() - self._ready_since

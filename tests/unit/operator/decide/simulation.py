@@ -1,0 +1,435 @@
+"""A small world for decisions: a cluster, a registry and an event log that do what real ones do,
+including late, failing and lying parts. Every effect is checked against the invariants at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Phase, Revision, Window
+from viridian_operator.decide import decision as act
+from viridian_operator.decide.observation import (
+    DeploymentView,
+    Identity,
+    JobState,
+    JobView,
+    LogHeads,
+    Observation,
+    PodTrouble,
+    PodView,
+    RegisteredVersion,
+    Registry,
+    ServiceView,
+)
+from viridian_operator.decide.step import decide
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+UID = "uid-1"
+
+
+def spec(**changes: Any) -> ModelUpdateSpec:
+    """A recommender with three replicas; ``changes`` replace whole top-level fields."""
+    fields: dict[str, Any] = {
+        "model": {"name": "ctr"},
+        "registry": {"trackingURI": "http://mlflow:5000"},
+        "strategy": "Incremental",
+        "trigger": {"newEvents": 1000},
+        "data": {"source": {"redisStream": {"url": "redis://redis:6379/0", "stream": "clicks", "partitions": 2}}},
+        "training": {"template": {"spec": {"containers": [{"name": "trainer", "image": "trainer"}]}}},
+        "serving": {
+            "replicas": 3,
+            "template": {"spec": {"containers": [{"name": "server", "image": "server"}]}},
+        },
+        "rollout": {"bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}},
+    }
+    return ModelUpdateSpec.model_validate(fields | changes)
+
+
+@dataclass
+class SimDeployment:
+    """A Deployment of one revision."""
+
+    revision: Revision
+    replicas: int
+    created: datetime
+
+
+@dataclass
+class SimPod:
+    """A serving pod; ``born`` decides when it is ready."""
+
+    revision: str
+    version: str
+    digest: str
+    born: datetime
+    ready: bool = False
+    broken: PodTrouble | None = None
+    lost: bool = False
+    restarts: int = 0
+    retired: bool = False
+
+
+@dataclass
+class World:
+    """Everything outside the decisions."""
+
+    spec: ModelUpdateSpec = field(default_factory=spec)
+    status: ModelUpdateStatus = field(default_factory=ModelUpdateStatus)
+    now: datetime = START
+    events: int = 2000
+    trimmed: int = 0
+    annotations: dict[str, str] = field(default_factory=dict)
+    deployments: dict[str, SimDeployment] = field(default_factory=dict)
+    pods: dict[str, SimPod] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)
+    jobs: dict[str, JobView] = field(default_factory=dict)
+    versions: dict[str, RegisteredVersion] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    registry_up: bool = True
+    #: what happens to the next candidates, by version number
+    verdicts: dict[str, str] = field(default_factory=dict)
+    #: trouble that pods of a version have from their start
+    stillborn: dict[str, PodTrouble] = field(default_factory=dict)
+    #: versions whose pods report another digest
+    liars: set[str] = field(default_factory=set)
+    #: versions whose health checks fail
+    unhealthy: set[str] = field(default_factory=set)
+    #: how often the training Job of an update fails before it succeeds, and how
+    job_failures: dict[int, list[JobView]] = field(default_factory=dict)
+    #: the last actions, for assertions
+    log: list[act.Action] = field(default_factory=list)
+    notes: list[act.Note] = field(default_factory=list)
+    switches: list[tuple[str | None, str]] = field(default_factory=list)
+    jobs_created: list[str] = field(default_factory=list)
+    taken: tuple[str, ...] = ()
+
+    # -- observation -------------------------------------------------------------------------
+
+    def observe(self) -> Observation:
+        """The live picture, as complete as the phase needs."""
+        return Observation(
+            name="ctr",
+            namespace="recsys",
+            uid=UID,
+            generation=1,
+            annotations=dict(self.annotations),
+            deployments=tuple(self._deployment(d) for d in self.deployments.values()),
+            pods=tuple(self._pod(name, p) for name, p in self.pods.items()),
+            active_service=self._service("ctr"),
+            preview_service=self._service("ctr-preview"),
+            taken=self.taken,
+            jobs=tuple(self.jobs.values()),
+            heads=self.heads(),
+            registry=self._registry(),
+            checks=self._checks(),
+        )
+
+    def heads(self) -> LogHeads:
+        """Two partitions with half of the events each."""
+        half = self.events // 2
+        gone = self.trimmed // 2
+        return LogHeads(
+            offsets={"0": f"{half}@1-{half}", "1": f"{self.events - half}@1-{half}"},
+            total=self.events,
+            earliest={"0": f"{gone}@0-0", "1": f"{gone}@0-0"},
+            removed={"0": gone, "1": gone},
+        )
+
+    def _deployment(self, d: SimDeployment) -> DeploymentView:
+        r = d.revision
+        return DeploymentView(
+            name=r.deployment,
+            revision=r.hash,
+            version=r.version,
+            digest=r.digest,
+            colour=r.colour,
+            template_hash=r.template_hash,
+            replicas=d.replicas,
+            created=d.created,
+        )
+
+    def _pod(self, name: str, p: SimPod) -> PodView:
+        alive = not p.lost and p.broken is None
+        identity = None
+        if alive:
+            digest = "sha256:other" if p.version in self.liars else p.digest
+            identity = Identity(version=p.version, digest=digest, ready=p.ready, retired=p.retired)
+        return PodView(
+            name=name,
+            revision=p.revision,
+            ip=name,
+            ready=p.ready and alive,
+            scheduled=p.broken is not PodTrouble.UNSCHEDULABLE,
+            restarts=p.restarts,
+            trouble=PodTrouble.INFRASTRUCTURE if p.lost else p.broken,
+            identity=identity,
+            golden="" if alive else None,
+        )
+
+    def _service(self, name: str) -> ServiceView | None:
+        if name not in self.services:
+            return None
+        revision = self.services[name]
+        serving = [p for p in self.pods.values() if p.revision == revision and p.ready and not p.lost and not p.broken]
+        return ServiceView(
+            name=name,
+            owned=True,
+            revision=revision,
+            endpoints=tuple(p.revision for p in serving),
+            answered=tuple({p.digest for p in serving}),
+        )
+
+    def _registry(self) -> Registry:
+        if not self.registry_up:
+            return Registry(error="connection refused")
+        asked = self._asked()
+        kind, _, wanted = asked.partition(":")
+        if kind == "update":
+            version = next((v for v in self.versions.values() if v.update == wanted), None)
+        else:
+            version = self.versions.get(wanted)
+        numbers = [int(v.update.partition("/")[2]) for v in self.versions.values()]
+        return Registry(
+            asked=asked,
+            version=version,
+            missing=version is None and bool(asked),
+            aliases=dict(self.aliases),
+            last_number=max(numbers, default=0) if self.status.recovering else None,
+        )
+
+    def _asked(self) -> str:
+        update = self.status.update
+        if self.status.recovering:
+            return f"version:{self.status.recovering}"
+        if self.spec.pin and not (update and update.running):
+            return f"version:{self.spec.pin.version}"
+        if update and update.candidate:
+            return f"version:{update.candidate.version}"
+        return f"update:{UID}/{update.number}" if update else ""
+
+    def _checks(self) -> tuple[CheckResult, ...] | None:
+        update = self.status.update
+        if update is None or update.phase is not Phase.BAKING or update.bake is None or self.status.active is None:
+            return None
+        last = update.bake.checked_at or update.bake.started_at
+        if self.now < last + self.spec.rollout.bake.interval:
+            return None
+        bad = self.status.active.version in self.unhealthy
+        return (CheckResult(name="errors", outcome="Failed" if bad else "Passed", value=float(bad)),)
+
+    # -- time --------------------------------------------------------------------------------
+
+    def tick(self, seconds: float) -> None:
+        """Let the cluster do its part."""
+        self.now += timedelta(seconds=seconds)
+        for deployment in list(self.deployments.values()):
+            self._controller(deployment)
+        for pod in self.pods.values():
+            if not pod.ready and pod.broken is None and not pod.lost and self.now - pod.born >= timedelta(seconds=3):
+                pod.ready = True
+        for name, job in list(self.jobs.items()):
+            self.jobs[name] = self._job(job)
+
+    def _controller(self, d: SimDeployment) -> None:
+        mine = [name for name, p in self.pods.items() if p.revision == d.revision.hash]
+        for name in mine[d.replicas :]:
+            del self.pods[name]
+        for index in range(len(mine), d.replicas):
+            revision = d.revision
+            pod = SimPod(revision.hash, revision.version, revision.digest, born=self.now)
+            pod.broken = self.stillborn.get(revision.version)
+            pod.restarts = 5 if pod.broken in (PodTrouble.CRASH_LOOP, PodTrouble.OUT_OF_MEMORY) else 0
+            self.pods[f"{revision.hash}-{index}-{len(self.pods)}-{self.now.timestamp()}"] = pod
+
+    def _job(self, job: JobView) -> JobView:
+        if job.state is JobState.PENDING:
+            return replace(job, state=JobState.RUNNING)
+        if job.state is not JobState.RUNNING:
+            return job
+        failures = self.job_failures.get(job.number, [])
+        if failures and job.task == "train":
+            end = failures.pop(0)
+            return replace(
+                job,
+                state=JobState.FAILED,
+                exit_code=end.exit_code,
+                result=end.result,
+                trouble=end.trouble,
+                disrupted=end.disrupted,
+            )
+        result = self._train(job) if job.task == "train" else self._evaluate(job)
+        return replace(job, state=JobState.COMPLETE, exit_code=0, result=result)
+
+    def _train(self, job: JobView) -> dict[str, Any]:
+        tag = f"{UID}/{job.number}"
+        found = next((v for v in self.versions.values() if v.update == tag), None)
+        assert job.window
+        split = {p: self._before(o, 100) for p, o in job.window.end.items()}
+        if found is None:
+            number = str(len(self.versions) + 1)
+            found = RegisteredVersion(
+                version=number,
+                digest=f"sha256:{number}",
+                update=tag,
+                parent=job.parent,
+                window=job.window,
+                trained_to=split,
+                golden="{}",
+            )
+            self.versions[number] = found
+        holdout = Window(start=split, end=job.window.end)
+        return {
+            "task": "Train",
+            "runID": "r",
+            "version": found.version,
+            "digest": found.digest,
+            "trainedTo": split,
+            "holdout": holdout.wire(),
+            "events": {"trained": 1},
+        }
+
+    @staticmethod
+    def _before(offset: str, count: int) -> str:
+        number = int(offset.partition("@")[0]) - count
+        return f"{max(number, 0)}@1-{number}"
+
+    def _evaluate(self, job: JobView) -> dict[str, Any]:
+        assert self.status.update
+        version = self.status.update.candidate.version if self.status.update.candidate else "?"
+        verdict = self.verdicts.get(version, "Pass")
+        return {"task": "Evaluate", "verdict": verdict, "reason": verdict, "message": f"verdict {verdict}"}
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def step(self, *, lose_status: bool = False, crash_after: int | None = None) -> act.Decision:
+        """One pass; ``crash_after`` n actions the process dies, ``lose_status`` before it is written."""
+        made = decide(self.spec, self.status, self.observe(), self.now)
+        if lose_status:
+            return made
+        # what is written is what is read back
+        self.status = ModelUpdateStatus.model_validate(made.status.wire())
+        self.notes.extend(made.notes)
+        for index, action in enumerate(made.actions):
+            if crash_after is not None and index >= crash_after:
+                break
+            self.apply(action)
+        return made
+
+    def run(self, until: Callable[[World], bool], *, limit: int = 2000, seconds: float = 1.0) -> None:
+        """Passes and time until a condition holds."""
+        for _ in range(limit):
+            if until(self):
+                return
+            self.step()
+            self.tick(seconds)
+        raise AssertionError(f"never came about: {self.status.phase} {self.status.message} {self.status.update}")
+
+    def settle(self) -> None:
+        """Until the update that is under way, or about to start, has ended."""
+        self.step()
+        self.tick(1)
+        self.run(lambda w: w.status.update is not None and not w.status.update.running)
+        for _ in range(3):
+            self.step()
+            self.tick(1)
+
+    def request(self, text: str) -> None:
+        """Annotate the ModelUpdate."""
+        self.annotations["viridian.dev/request"] = text
+
+    # -- effects -----------------------------------------------------------------------------
+
+    def apply(self, action: act.Action) -> None:
+        """Do it, and check that it was allowed."""
+        self.log.append(action)
+        match action:
+            case act.EnsureRevision():
+                self._ensure_revision(action)
+            case act.EnsureService():
+                self._ensure_service(action)
+            case act.DeleteRevision():
+                assert action.revision not in self.services.values(), "deleted a revision that a Service selects"
+                self.deployments.pop(action.revision, None)
+                self.pods = {n: p for n, p in self.pods.items() if p.revision != action.revision}
+            case act.CreateJob():
+                self._create_job(action)
+            case act.DeleteJob():
+                self.jobs.pop(action.name, None)
+            case act.SetAliases():
+                if self.registry_up:
+                    self.aliases |= dict(action.wanted)
+            case act.Retire():
+                for name in action.pods:
+                    if name in self.pods:
+                        self.pods[name].retired = action.retired
+            case _:
+                pass
+
+    def _ensure_revision(self, action: act.EnsureRevision) -> None:
+        found = self.deployments.get(action.revision.hash)
+        if found is None:
+            self.deployments[action.revision.hash] = SimDeployment(action.revision, action.replicas, self.now)
+            return
+        serving = self.services.get("ctr") == action.revision.hash
+        if serving and action.replicas < found.replicas:
+            assert action.replicas >= self.spec.serving.replicas, "scaled down what serves"
+        found.replicas = action.replicas
+
+    def _ensure_service(self, action: act.EnsureService) -> None:
+        old = self.services.get(action.name)
+        if action.name == "ctr" and old != action.revision:
+            self._check_switch(old, action.revision)
+            self.switches.append((old, action.revision))
+        self.services[action.name] = action.revision
+
+    def _check_switch(self, old: str | None, new: str) -> None:
+        ready = [p for p in self.pods.values() if p.revision == new and p.ready and not p.lost and not p.broken]
+        if old is not None:
+            assert ready, "switched to a revision without a ready endpoint"
+        update = self.status.update
+        restored = old is not None and old not in self.deployments
+        if update is None or update.green is None or update.green.hash != new or restored:
+            return
+        if update.phase is Phase.ROLLING_BACK:
+            return
+        assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
+        assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"
+        assert not any(p.version in self.liars for p in ready), "switched to pods that serve something else"
+        if update.window is not None:
+            passed = update.evaluation and (update.evaluation.verdict == "Pass" or update.evaluation.overridden_by)
+            assert passed, "switched without a Pass of the gate"
+
+    def _create_job(self, action: act.CreateJob) -> None:
+        name = f"{action.task}-{action.update.number}-{action.update.attempts.number}"
+        if name in self.jobs:
+            return
+        assert name not in self.jobs_created, f"{name} was created again"
+        self.jobs_created.append(name)
+        self.jobs[name] = JobView(
+            name=name,
+            task=action.task,
+            number=action.update.number,
+            attempt=action.update.attempts.number,
+            state=JobState.PENDING,
+            window=action.window,
+            parent=action.parent.digest if action.parent else "",
+        )
+
+    # -- what callers see --------------------------------------------------------------------
+
+    @property
+    def serving_versions(self) -> set[str]:
+        """Versions behind ready endpoints of the active Service."""
+        revision = self.services.get("ctr")
+        return {
+            p.version
+            for p in self.pods.values()
+            if p.revision == revision and p.ready and not p.lost and p.broken is None
+        }
+
+    def pods_of(self, version: str) -> list[SimPod]:
+        """Pods of a version."""
+        return [p for p in self.pods.values() if p.version == version]

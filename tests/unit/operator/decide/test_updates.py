@@ -1,0 +1,563 @@
+"""Whole updates against the simulated world: what callers and people end up with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from simulation import World, spec
+
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
+from viridian_operator.decide.observation import JobState, JobView, PodTrouble
+
+
+@pytest.fixture
+def first() -> World:
+    """A world whose first model serves and is champion."""
+    world = World()
+    world.settle()
+    assert world.status.update and world.status.update.phase is Phase.SUCCEEDED
+    return world
+
+
+def more_events(world: World, count: int = 1500) -> None:
+    world.events += count
+    world.run(lambda w: w.status.update is not None and w.status.update.running)
+
+
+def condition(world: World, kind: str) -> str | None:
+    return next((c.status for c in world.status.conditions if c.type == kind), None)
+
+
+def ended(world: World, phase: Phase, reason: str) -> None:
+    update = world.status.update
+    assert update is not None
+    assert (update.phase, update.reason) == (phase, reason), update.message
+
+
+def test_the_first_model_is_trained_gated_and_served(first: World) -> None:
+    assert first.serving_versions == {"1"}
+    assert len(first.pods_of("1")) == 3
+    assert first.aliases == {"champion": "1", "candidate": "1"}
+    assert first.status.champion and first.status.champion.watermark == first.versions["1"].trained_to
+    assert condition(first, "Ready") == "True"
+    assert condition(first, "Reconciling") is None
+    assert not first.jobs
+
+
+def test_new_events_lead_to_an_incremental_update_that_starts_at_the_watermark(first: World) -> None:
+    more_events(first)
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.serving_versions == {"2"}
+    update = first.status.update
+    assert update and update.window
+    assert update.kind is Kind.INCREMENTAL
+    assert update.window.start == first.versions["1"].trained_to
+    assert first.versions["2"].parent == "sha256:1"
+    assert first.aliases == {"champion": "2", "previous": "1", "candidate": "2"}
+    assert first.status.previous and len(first.pods_of("1")) == 1
+
+
+def test_too_few_new_events_start_nothing(first: World) -> None:
+    first.events += 900
+    for _ in range(20):
+        first.step()
+        first.tick(60)
+    assert first.status.update and first.status.update.number == 1
+
+
+def test_a_rejected_candidate_never_starts_a_pod_and_does_not_consume_its_window(first: World) -> None:
+    first.verdicts["2"] = "Reject"
+    more_events(first)
+    first.settle()
+    ended(first, Phase.REJECTED, "GateRejected")
+    assert first.serving_versions == {"1"}
+    assert not first.pods_of("2")
+    watermark = first.versions["1"].trained_to
+    more_events(first)
+    first.settle()
+    assert first.status.update and first.status.update.window
+    assert first.status.update.window.start == watermark
+    assert first.serving_versions == {"3"}
+
+
+def test_an_unknown_verdict_is_not_a_pass(first: World) -> None:
+    first.verdicts["2"] = "Fine"
+    more_events(first)
+    first.settle()
+    assert first.status.update and first.status.update.phase is Phase.REJECTED
+
+
+def test_failed_health_checks_after_the_switch_roll_back_and_quarantine(first: World) -> None:
+    first.unhealthy.add("2")
+    more_events(first)
+    first.settle()
+    ended(first, Phase.ROLLED_BACK, "HealthCheckFailed")
+    assert first.serving_versions == {"1"}
+    assert first.aliases["champion"] == "1"
+    assert first.status.champion and first.status.champion.version == "1"
+    assert [q.digest for q in first.status.quarantine] == ["sha256:2"]
+    assert not first.pods_of("2")
+    assert not any(p.retired for p in first.pods_of("1"))
+    assert condition(first, "Ready") == "True"
+
+
+def to_bake(world: World) -> None:
+    more_events(world)
+    world.run(lambda w: w.status.phase is Phase.BAKING)
+
+
+def test_one_crashed_pod_after_the_switch_brings_traffic_back_at_once(first: World) -> None:
+    to_bake(first)
+    first.pods_of("2")[0].broken = PodTrouble.CRASH_LOOP
+    first.step()
+    assert first.services["ctr"] == first.status.previous.hash  # type: ignore[union-attr]
+    first.settle()
+    ended(first, Phase.ROLLED_BACK, "CrashLoop")
+    assert first.serving_versions == {"1"}
+    assert first.status.quarantine
+
+
+def test_losing_the_node_of_the_new_pods_rolls_back_without_quarantine(first: World) -> None:
+    to_bake(first)
+    for pod in first.pods_of("2"):
+        pod.lost = True
+    first.settle()
+    ended(first, Phase.ROLLED_BACK, "EndpointsLost")
+    assert first.serving_versions == {"1"}
+    assert not first.status.quarantine
+
+
+def test_blue_keeps_its_full_size_until_the_bake_has_ended(first: World) -> None:
+    to_bake(first)
+    while first.status.phase is Phase.BAKING:
+        assert len(first.pods_of("1")) == 3
+        first.step()
+        first.tick(1)
+    assert first.serving_versions == {"2"}
+
+
+def test_a_rollback_is_owed_while_blue_is_down_and_traffic_stays(first: World) -> None:
+    to_bake(first)
+    for pod in first.pods_of("1"):
+        pod.lost = True
+    first.unhealthy.add("2")
+    first.run(lambda w: w.status.phase is Phase.ROLLING_BACK)
+    for _ in range(5):
+        first.step()
+        first.tick(1)
+    assert first.serving_versions == {"2"}
+    for pod in first.pods_of("1"):
+        pod.lost = False
+    first.settle()
+    assert first.serving_versions == {"1"}
+
+
+def test_a_rollback_without_a_blue_that_returns_ends_and_scales_nothing_down(first: World) -> None:
+    to_bake(first)
+    for pod in first.pods_of("1"):
+        pod.lost = True
+    first.unhealthy.add("2")
+    first.settle()
+    ended(first, Phase.FAILED, "RollbackBlocked")
+    assert first.serving_versions == {"2"}
+
+
+def test_a_first_version_that_fails_its_bake_serves_but_is_not_champion() -> None:
+    world = World()
+    world.unhealthy.add("1")
+    world.settle()
+    ended(world, Phase.FAILED, "HealthCheckFailed")
+    assert world.serving_versions == {"1"}
+    assert world.status.champion is None
+    assert "champion" not in world.aliases
+    assert not world.status.quarantine
+    assert condition(world, "Ready") == "False"
+    more_events(world)
+    world.settle()
+    assert world.serving_versions == {"2"}
+    assert world.status.champion and world.status.champion.version == "2"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason", "quarantined"),
+    [
+        (PodTrouble.DIGEST_MISMATCH, "DigestMismatch", True),
+        (PodTrouble.BAD_BUNDLE, "BadBundle", True),
+        (PodTrouble.WARMUP_FAILED, "WarmupFailed", True),
+        (PodTrouble.CRASH_LOOP, "CrashLoop", True),
+        (PodTrouble.OUT_OF_MEMORY, "OutOfMemory", True),
+        (PodTrouble.IMAGE_PULL, "ImagePull", False),
+        (PodTrouble.UNSCHEDULABLE, "Unschedulable", False),
+        (PodTrouble.REGISTRY_UNREACHABLE, "RegistryUnreachable", False),
+    ],
+)
+def test_a_candidate_that_does_not_start_fails_with_its_reason(
+    first: World, trouble: PodTrouble, reason: str, quarantined: bool
+) -> None:
+    first.stillborn["2"] = trouble
+    more_events(first)
+    first.run(lambda w: not w.status.update.running, seconds=20)  # type: ignore[union-attr]
+    ended(first, Phase.FAILED, reason)
+    assert bool(first.status.quarantine) is quarantined
+    assert first.serving_versions == {"1"}
+    first.settle()
+    assert not first.pods_of("2")
+
+
+def test_pods_that_serve_another_digest_never_get_traffic(first: World) -> None:
+    first.liars.add("2")
+    more_events(first)
+    first.settle()
+    ended(first, Phase.FAILED, "IdentityMismatch")
+    assert first.serving_versions == {"1"}
+
+
+def train_failure(**end: Any) -> JobView:
+    return JobView(name="x", task="train", number=2, attempt=1, state=JobState.FAILED, **end)
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"exit_code": 65, "result": {"error": {"reason": "BadData", "message": "no label"}}}, "BadData"),
+        ({"exit_code": 65, "result": {"error": {"reason": "DataTrimmed", "message": "gone"}}}, "DataTrimmed"),
+        ({"exit_code": 78}, "BadConfiguration"),
+        ({"exit_code": 64}, "BadUsage"),
+        ({"exit_code": 137, "trouble": PodTrouble.OUT_OF_MEMORY}, "OutOfMemory"),
+    ],
+)
+def test_failures_that_another_attempt_would_not_change_end_the_update(
+    first: World, end: dict[str, Any], reason: str
+) -> None:
+    first.job_failures[2] = [train_failure(**end)]
+    more_events(first)
+    first.settle()
+    ended(first, Phase.FAILED, reason)
+    assert first.serving_versions == {"1"}
+
+
+def test_infrastructure_and_code_have_budgets_of_their_own(first: World) -> None:
+    first.job_failures[2] = [train_failure(exit_code=75)] * 5 + [train_failure(exit_code=1)] * 2
+    more_events(first)
+    first.run(lambda w: not w.status.update.running, seconds=30)  # type: ignore[union-attr]
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert [n for n in first.jobs_created if n.startswith("train-2")] == [f"train-2-{k}" for k in range(1, 9)]
+
+
+def test_code_failures_beyond_the_budget_end_the_update(first: World) -> None:
+    first.job_failures[2] = [train_failure(exit_code=1)] * 9
+    more_events(first)
+    first.run(lambda w: not w.status.update.running, seconds=30)  # type: ignore[union-attr]
+    ended(first, Phase.FAILED, "CodeFailed")
+    assert len([n for n in first.jobs_created if n.startswith("train-2")]) == 3
+
+
+def test_a_job_that_was_deleted_is_not_created_again_but_the_next_attempt_is(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.TRAINING)
+    first.jobs.clear()
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert "train-2-2" in first.jobs_created
+
+
+def test_a_version_with_another_window_is_refused(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: "2" in w.versions)
+    from dataclasses import replace
+
+    first.versions["2"] = replace(first.versions["2"], parent="sha256:somebody")
+    first.settle()
+    ended(first, Phase.FAILED, "ResultMismatch")
+    assert first.serving_versions == {"1"}
+
+
+def test_the_registry_being_down_delays_and_corrupts_nothing(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: "2" in w.versions)
+    first.registry_up = False
+    for _ in range(60):
+        first.step()
+        first.tick(5)
+    assert first.status.update and first.status.update.running
+    assert first.serving_versions == {"1"}
+    first.registry_up = True
+    first.settle()
+    assert first.serving_versions == {"2"}
+
+
+def test_rollback_needs_no_registry(first: World) -> None:
+    to_bake(first)
+    first.registry_up = False
+    first.unhealthy.add("2")
+    first.settle()
+    assert first.serving_versions == {"1"}
+
+
+def test_repeated_rejections_back_off_and_then_wait_for_a_person(first: World) -> None:
+    first.verdicts |= {str(n): "Reject" for n in range(2, 30)}
+    for _ in range(5):
+        more_events(first)
+        first.settle()
+    assert first.status.backoff.failures == 5
+    first.events += 1500
+    for _ in range(50):
+        first.step()
+        first.tick(3600)
+    assert condition(first, "Stalled") == "True"
+    assert first.serving_versions == {"1"}
+    first.verdicts.clear()
+    first.request("retry/1")
+    first.run(lambda w: w.status.update is not None and w.status.update.running)
+    first.settle()
+    assert first.status.update and first.status.update.phase is Phase.SUCCEEDED
+
+
+def test_a_changed_template_redeploys_the_same_version_without_training(first: World) -> None:
+    first.spec = with_image(first.spec, "server:2")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.status.update and first.status.update.kind is Kind.REDEPLOY
+    assert first.serving_versions == {"1"}
+    assert len(first.switches) == 2
+    assert first.status.champion and first.status.champion.version == "1"
+
+
+def with_image(old: ModelUpdateSpec, image: str) -> ModelUpdateSpec:
+    serving = old.serving.but(template={"spec": {"containers": [{"name": "server", "image": image}]}})
+    return old.but(serving=serving)
+
+
+def test_a_failed_redeploy_blocks_the_template_and_not_the_digest(first: World) -> None:
+    first.unhealthy.add("1")
+    first.spec = with_image(first.spec, "server:bad")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
+    first.settle()
+    ended(first, Phase.ROLLED_BACK, "HealthCheckFailed")
+    assert not first.status.quarantine
+    for _ in range(10):
+        first.step()
+        first.tick(60)
+    assert first.status.update and first.status.update.number == 2
+    assert condition(first, "Stalled") == "True"
+    first.unhealthy.clear()
+    first.request("retry/1")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 3)
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+
+
+def test_a_changed_number_of_replicas_is_no_update(first: World) -> None:
+    first.spec = first.spec.but(serving=first.spec.serving.but(replicas=5))
+    for _ in range(5):
+        first.step()
+        first.tick(2)
+    assert len(first.pods_of("1")) == 5
+    assert first.status.update and first.status.update.number == 1
+
+
+def test_green_starts_at_the_present_size_of_blue(first: World) -> None:
+    first.deployments[first.status.active.hash].replicas = 6  # type: ignore[union-attr]
+    first.tick(1)
+    first.spec = first.spec.but(serving=first.spec.serving.but(replicas=6))
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.SWITCHING)
+    assert len(first.pods_of("2")) == 6
+
+
+def test_manual_approval_waits_and_stale_numbers_are_refused() -> None:
+    world = World(spec=spec(rollout={"approval": {"mode": "Manual"}, "bake": {"duration": "20s", "interval": "10s"}}))
+    world.run(lambda w: w.status.phase is Phase.AWAITING_APPROVAL)
+    world.request("approve/7/x")
+    world.step()
+    assert world.status.last_request and world.status.last_request.outcome == "Refused"
+    assert world.status.phase is Phase.AWAITING_APPROVAL
+    world.request("approve/1/x")
+    world.settle()
+    assert world.serving_versions == {"1"}
+
+
+def test_nobody_approving_in_time_rejects() -> None:
+    world = World(spec=spec(rollout={"approval": {"mode": "Manual", "expiresAfter": "1h"}}))
+    world.run(lambda w: w.status.phase is Phase.AWAITING_APPROVAL)
+    world.run(lambda w: not w.status.update.running, seconds=120)  # type: ignore[union-attr]
+    ended(world, Phase.REJECTED, "ApprovalExpired")
+    assert not world.services.get("ctr")
+
+
+@pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.TRAINING, Phase.EVALUATING, Phase.PREPARING, Phase.SCALING])
+def test_abort_before_the_switch_leaves_what_serves_alone(first: World, phase: Phase) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.phase is phase, seconds=0.5)
+    first.request("abort/2/x")
+    first.settle()
+    ended(first, Phase.ABORTED, "Aborted")
+    assert first.serving_versions == {"1"}
+    assert not first.pods_of("2")
+    assert not first.jobs
+
+
+def test_abort_while_it_bakes_goes_back(first: World) -> None:
+    to_bake(first)
+    first.request("abort/2/x")
+    first.settle()
+    ended(first, Phase.ABORTED, "Aborted")
+    assert first.serving_versions == {"1"}
+
+
+def test_promote_overrides_an_inconclusive_verdict_and_is_recorded() -> None:
+    world = World(spec=spec(gate={"onInconclusive": "Hold"}))
+    world.verdicts["1"] = "Inconclusive"
+    world.run(lambda w: w.status.update is not None and w.status.update.evaluation is not None)
+    world.step()
+    assert world.status.phase is Phase.EVALUATING
+    world.request("promote/1/x")
+    world.settle()
+    assert world.serving_versions == {"1"}
+    assert world.status.update and world.status.update.evaluation
+    assert world.status.update.evaluation.overridden_by == "promote/1/x"
+
+
+def test_rollback_on_request_scales_the_previous_revision_up_first(first: World) -> None:
+    more_events(first)
+    first.settle()
+    assert len(first.pods_of("1")) == 1
+    first.request("rollback/x")
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.serving_versions == {"1"}
+    assert len(first.pods_of("1")) == 3
+    assert first.status.champion and first.status.champion.version == "1"
+    assert first.aliases["champion"] == "1"
+    assert [q.digest for q in first.status.quarantine] == ["sha256:2"]
+    more_events(first)
+    assert first.status.update and first.status.update.window
+    assert first.status.update.window.start == first.versions["1"].trained_to
+
+
+def test_a_pin_serves_exactly_that_version_and_trains_nothing(first: World) -> None:
+    more_events(first)
+    first.settle()
+    first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 1, "reason": "regression"}})
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 3)
+    first.settle()
+    assert first.serving_versions == {"1"}
+    first.events += 9000
+    for _ in range(10):
+        first.step()
+        first.tick(60)
+    assert first.status.update and first.status.update.number == 3
+    assert first.status.champion and first.status.champion.version == "2"
+    first.spec = spec()
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 4)
+    assert first.status.update.parent and first.status.update.parent.version == "2"
+
+
+def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> None:
+    first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 99, "reason": "typo here"}})
+    for _ in range(3):
+        first.step()
+        first.tick(5)
+    assert condition(first, "Stalled") == "True"
+    assert first.serving_versions == {"1"}
+
+
+def test_suspend_starts_nothing(first: World) -> None:
+    first.spec = first.spec.but(suspend=True)
+    first.events += 5000
+    for _ in range(10):
+        first.step()
+        first.tick(60)
+    assert first.status.update and first.status.update.number == 1
+
+
+def test_a_lost_status_is_rebuilt_around_what_serves(first: World) -> None:
+    more_events(first)
+    first.settle()
+    before = dict(first.deployments)
+    switches = list(first.switches)
+    first.status = ModelUpdateStatus()
+    for _ in range(5):
+        first.step()
+        first.tick(2)
+    assert first.status.active and first.status.active.version == "2"
+    assert first.status.champion and first.status.champion.watermark == first.versions["2"].trained_to
+    assert first.switches == switches
+    assert first.deployments[first.status.active.hash] is before[first.status.active.hash]
+    first.events += 1500
+    first.run(lambda w: w.status.update is not None and w.status.update.running)
+    assert first.status.update and first.status.update.window
+    assert first.status.update.window.start == first.versions["2"].trained_to
+
+
+def test_a_lost_status_with_the_registry_down_waits_before_it_trains(first: World) -> None:
+    first.status = ModelUpdateStatus()
+    first.registry_up = False
+    first.events += 5000
+    for _ in range(20):
+        first.step()
+        first.tick(10)
+    assert first.serving_versions == {"1"}
+    assert first.status.update is None
+    first.registry_up = True
+    first.run(lambda w: w.status.update is not None)
+
+
+def test_an_edited_selector_and_a_deleted_deployment_are_restored(first: World) -> None:
+    active = first.status.active
+    assert active
+    first.services["ctr"] = "somebody"
+    first.deployments.pop(active.hash)
+    first.step()
+    assert first.services["ctr"] == active.hash
+    assert active.hash in first.deployments
+
+
+def test_a_trimmed_log_stalls_instead_of_losing_events(first: World) -> None:
+    first.events += 5000
+    first.trimmed = 6000
+    for _ in range(5):
+        first.step()
+        first.tick(10)
+    assert condition(first, "Stalled") == "True"
+    assert first.status.update and first.status.update.number == 1
+    first.request("retrain/x")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
+    assert first.status.update.kind is Kind.FULL
+    assert first.status.update.parent is None
+
+
+def test_every_nth_update_is_a_full_one() -> None:
+    training = spec().training
+    assert training
+    world = World(spec=spec(training=training.wire() | {"fullRetrainEvery": 2}))
+    kinds = []
+    for _ in range(4):
+        world.settle()
+        assert world.status.update
+        kinds.append(world.status.update.kind)
+        more_events(world)
+    assert kinds == [Kind.FULL, Kind.INCREMENTAL, Kind.FULL, Kind.INCREMENTAL]
+
+
+def test_a_schedule_runs_once_for_all_missed_times(first: World) -> None:
+    first.spec = first.spec.but(trigger=first.spec.trigger.but(schedule="*/5 * * * *", new_events=None))
+    first.step()
+    first.events += 50
+    first.tick(3600)
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
+    first.settle()
+    assert first.status.next_scheduled and first.status.next_scheduled > first.now
+
+
+def test_names_that_are_taken_stall_and_nothing_is_touched() -> None:
+    world = World(taken=("Service/ctr",))
+    for _ in range(5):
+        world.step()
+        world.tick(1)
+    assert condition(world, "Stalled") == "True"
+    assert not world.log

@@ -1,0 +1,30 @@
+"""Commands: ``run`` (the container task), ``generate``, ``train`` and ``evaluate``."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from viridian_trainer import logs
+from viridian_trainer.cli.generate import generate
+from viridian_trainer.cli.local import evaluate, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Train and judge models of Viridian, in a Job or on this machine.",
+)
+app.command()(generate)
+app.command()(train)
+app.command()(evaluate)
+
+
+@app.command()
+def run() -> None:
+    """Run the task that the VIRIDIAN_ environment variables describe, as in a Job."""
+    from viridian_trainer.task import run as run_task
+
+    logs.configure()
+    raise typer.Exit(run_task(os.environ))

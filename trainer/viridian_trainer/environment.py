@@ -1,0 +1,190 @@
+"""The contract of Jobs: environment variables, read strictly and once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from viridian_model.manifest import DIGEST
+
+from viridian_trainer.errors import BadConfig, BadUsage
+from viridian_trainer.eventlog import Window
+from viridian_trainer.spec import Data, Gate, parse_part
+
+Kind = Literal["Full", "Incremental"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """Which update of which ModelUpdate this attempt belongs to."""
+
+    uid: str
+    namespace: str
+    name: str
+    number: int
+    attempt: int
+    kind: Kind
+
+    @property
+    def tag(self) -> str:
+        """Value of the version tag ``viridian.update``, by which a retried Job finds its own version."""
+        return f"{self.uid}/{self.number}"
+
+
+@dataclass(frozen=True)
+class VersionRef:
+    """A registered version, pinned with its digest."""
+
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Common:
+    """What both tasks are told."""
+
+    update: Update
+    model_name: str
+    data: Data
+    parent: VersionRef | None
+
+
+@dataclass(frozen=True)
+class TrainInput(Common):
+    """All inputs of a training."""
+
+    window: Window
+    config: dict[str, Any]
+    seed: int
+    checkpoint_dir: Path
+
+
+@dataclass(frozen=True)
+class EvaluateInput(Common):
+    """All inputs of an evaluation; ``parent`` is the champion."""
+
+    candidate: VersionRef
+    reference: VersionRef | None
+    holdout: Window
+    gate: Gate
+
+
+def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate"]:
+    """The task that ``VIRIDIAN_TASK`` names.
+
+    Raises
+    ------
+    BadUsage
+        If it names none.
+    """
+    task = _text(env, "VIRIDIAN_TASK")
+    if task == "Train":
+        return "Train"
+    if task == "Evaluate":
+        return "Evaluate"
+    raise BadUsage(f"VIRIDIAN_TASK is {task!r}; set it to Train or Evaluate")
+
+
+def read_train(env: Mapping[str, str]) -> TrainInput:
+    """Inputs of a training.
+
+    Raises
+    ------
+    BadUsage
+        If a variable is missing, malformed or contradicts another.
+    BadConfig
+        If ``spec.data`` does not fit.
+    """
+    training = _object(env, "VIRIDIAN_TRAINING")
+    config, seed = training.get("config") or {}, training.get("seed", 0)
+    if not isinstance(config, dict) or not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise BadUsage('VIRIDIAN_TRAINING must be {"config": object, "seed": integer not below 0}')
+    if env.get("PET_NNODES", "1") not in ("", "1"):
+        raise BadConfig("spec.training.nodes: this trainer runs on one node; set it to 1")
+    common = _common(env)
+    if common.update.kind == "Incremental" and common.parent is None:
+        raise BadUsage("VIRIDIAN_PARENT is null, but an Incremental update starts from a parent")
+    return TrainInput(
+        **vars(common),
+        window=_window(env, "VIRIDIAN_WINDOW"),
+        config=config,
+        seed=seed,
+        checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
+    )
+
+
+def read_evaluate(env: Mapping[str, str]) -> EvaluateInput:
+    """Inputs of an evaluation; raises like `read_train`."""
+    candidate = _version(env, "VIRIDIAN_CANDIDATE")
+    if candidate is None:
+        raise BadUsage("VIRIDIAN_CANDIDATE is null; an evaluation needs a candidate")
+    return EvaluateInput(
+        **vars(_common(env)),
+        candidate=candidate,
+        reference=_version(env, "VIRIDIAN_REFERENCE"),
+        holdout=_window(env, "VIRIDIAN_HOLDOUT"),
+        gate=parse_part(Gate, _object(env, "VIRIDIAN_GATE"), "spec.gate"),
+    )
+
+
+def _common(env: Mapping[str, str]) -> Common:
+    return Common(
+        update=_update(_object(env, "VIRIDIAN_UPDATE")),
+        model_name=_text(env, "VIRIDIAN_MODEL_NAME"),
+        data=parse_part(Data, _object(env, "VIRIDIAN_DATA"), "spec.data"),
+        parent=_version(env, "VIRIDIAN_PARENT"),
+    )
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise BadUsage(f"environment variable {name} is missing")
+    return value
+
+
+def _json(env: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(_text(env, name))
+    except ValueError:
+        raise BadUsage(f"environment variable {name} is not JSON") from None
+
+
+def _object(env: Mapping[str, str], name: str) -> dict[str, Any]:
+    value = _json(env, name)
+    if not isinstance(value, dict):
+        raise BadUsage(f"environment variable {name} must be a JSON object")
+    return value
+
+
+def _window(env: Mapping[str, str], name: str) -> Window:
+    try:
+        return Window.parse(_json(env, name))
+    except BadUsage as error:
+        raise BadUsage(f"environment variable {name}: {error.message}") from None
+
+
+def _version(env: Mapping[str, str], name: str) -> VersionRef | None:
+    value = _json(env, name)
+    if value is None:
+        return None
+    version, digest = (value.get("version"), value.get("digest")) if isinstance(value, dict) else (None, None)
+    if not isinstance(version, str | int) or not isinstance(digest, str) or not DIGEST.fullmatch(digest):
+        raise BadUsage(f'environment variable {name} must be null or {{"version": "3", "digest": "sha256:<64 hex>"}}')
+    return VersionRef(str(version), digest)
+
+
+def _update(value: dict[str, Any]) -> Update:
+    texts, numbers = ("uid", "namespace", "name"), ("number", "attempt")
+    for key in texts:
+        if not isinstance(value.get(key), str) or not value[key]:
+            raise BadUsage(f"VIRIDIAN_UPDATE.{key} must be a non-empty string")
+    for key in numbers:
+        if not isinstance(value.get(key), int) or isinstance(value[key], bool) or value[key] < 0:
+            raise BadUsage(f"VIRIDIAN_UPDATE.{key} must be an integer not below 0")
+    if value.get("kind") not in ("Full", "Incremental"):
+        raise BadUsage("VIRIDIAN_UPDATE.kind must be Full or Incremental")
+    return Update(**{key: value[key] for key in (*texts, *numbers, "kind")})

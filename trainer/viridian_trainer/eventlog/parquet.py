@@ -1,0 +1,120 @@
+"""Event log in Parquet segments: ``<dir>/<partition>/<number of the first row, 20 digits>.parquet``.
+
+Segments are written once and never changed; an offset is the number of rows before a position.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from viridian_trainer.errors import BadConfig, DataTrimmed, LogUnreachable
+from viridian_trainer.eventlog.log import Record
+from viridian_trainer.eventlog.offset import Offset, count_before, partition_order
+
+BATCH_ROWS = 4096
+
+
+class ParquetEventLog:
+    """``EventLog`` over a directory of segments."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def heads(self) -> dict[str, Offset]:
+        """See ``EventLog``."""
+        return {name: str(_end(segments)) for name, segments in self._partitions().items()}
+
+    def earliest(self) -> dict[str, Offset]:
+        """See ``EventLog``; removing the oldest segments trims the log."""
+        return {name: str(_first(segments[0])) if segments else "0" for name, segments in self._partitions().items()}
+
+    def records(self, partition: str, start: Offset, end: Offset) -> Iterator[Record]:
+        """See ``EventLog``; reads batches of 4096 rows."""
+        number, last = count_before(start), count_before(end)
+        for segment in self._segments(self._directory / partition):
+            rows = _rows(segment)
+            if number >= last or _first(segment) + rows <= number:
+                continue
+            if _first(segment) > number:
+                break
+            for row in _read(segment, number - _first(segment), min(last, _first(segment) + rows) - _first(segment)):
+                number += 1
+                yield Record(partition, number - 1, str(number), row)
+        if number != last:
+            raise DataTrimmed(
+                f"partition {partition} of {self._directory} lacks rows {number} to {last}; restore the segments, "
+                "or request skip-window"
+            )
+
+    def reject(self, record: Record, reason: str) -> None:
+        """Append the row to ``<dir>/dead.jsonl`` if the directory can be written."""
+        line = {
+            "partition": record.partition,
+            "offset": record.offset_after,
+            "reason": reason,
+            "event": record.payload,
+        }
+        if os.access(self._directory, os.W_OK):
+            with (self._directory / "dead.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, default=str) + "\n")
+
+    def _partitions(self) -> dict[str, list[Path]]:
+        if not self._directory.is_dir():
+            raise BadConfig(f"data.source.parquet.path {self._directory} is not a directory")
+        names = sorted((p.name for p in self._directory.iterdir() if p.is_dir()), key=partition_order)
+        return {name: self._segments(self._directory / name) for name in names}
+
+    def _segments(self, directory: Path) -> list[Path]:
+        try:
+            return sorted(path for path in directory.iterdir() if path.suffix == ".parquet" and path.stem.isdigit())
+        except OSError as error:
+            raise LogUnreachable(f"cannot list {directory}: {error.strerror}") from error
+
+
+def write_segment(directory: Path, partition: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Append ``rows`` as the next segment of ``partition``, visible only when complete.
+
+    Returns the path of the segment.
+    """
+    folder = directory / partition
+    folder.mkdir(parents=True, exist_ok=True)
+    existing = sorted(path for path in folder.iterdir() if path.suffix == ".parquet" and path.stem.isdigit())
+    target = folder / f"{_end(existing):020d}.parquet"
+    unfinished = target.with_suffix(".tmp")
+    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), unfinished, compression="zstd")
+    unfinished.rename(target)
+    return target
+
+
+def _first(segment: Path) -> int:
+    return int(segment.stem)
+
+
+def _rows(segment: Path) -> int:
+    return int(pq.read_metadata(segment).num_rows)
+
+
+def _end(segments: Sequence[Path]) -> int:
+    return _first(segments[-1]) + _rows(segments[-1]) if segments else 0
+
+
+def _read(segment: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
+    """Rows ``start`` to ``stop`` of one segment, skipping row groups outside."""
+    with pq.ParquetFile(segment) as file:
+        position = 0
+        for group in range(file.num_row_groups):
+            size = file.metadata.row_group(group).num_rows
+            if position + size > start and position < stop:
+                table = file.read_row_group(group).slice(
+                    max(start - position, 0), min(stop - position, size) - max(start - position, 0)
+                )
+                for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+                    yield from batch.to_pylist()
+            position += size

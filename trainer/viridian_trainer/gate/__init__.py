@@ -1,0 +1,1 @@
+"""The evaluation gate: is a candidate good enough to serve?"""

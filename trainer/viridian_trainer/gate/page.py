@@ -1,0 +1,129 @@
+"""One page about a verdict for people: the sentence, the plots, the numbers. A single file without scripts."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from viridian_trainer.gate.statistics import Floats
+from viridian_trainer.gate.verdict import Compared
+
+if TYPE_CHECKING:
+    from viridian_trainer.gate.evaluate import Judged
+
+_COLOURS = {"candidate": "#1b7f5c", "champion": "#35588c", "reference": "#8a6d3b", "baseline": "#999999"}
+_VERDICTS = {"Pass": "#1b7f5c", "Reject": "#b3261e", "Inconclusive": "#9a6700"}
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}"
+    "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;"
+    "text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}"
+    ".verdict{color:#fff;padding:.2rem .7rem;border-radius:.3rem}"
+)
+
+
+def page(judged: Judged, model: str, message: str) -> str:
+    """The report as HTML with inline SVG."""
+    outcome = str(judged.verdict.outcome)
+    badge = f'<span class="verdict" style="background:{_VERDICTS[outcome]}">{outcome}</span>'
+    parts = [
+        f"<h1>{escape(model)}: {badge} {escape(judged.verdict.reason)}</h1>",
+        f"<p>{escape(message)}</p>",
+        f"<p>{len(judged.holdout)} events of {judged.deciding.difference.users} users, "
+        f"{judged.holdout.duplicates} duplicates and {judged.holdout.rejected} unreadable entries left out.</p>",
+    ]
+    if len(judged.holdout):
+        parts += [_plots(judged), "<h2>Metrics</h2>", _metrics(judged.metrics)]
+    parts += ["<h2>Comparisons</h2>", _comparisons(_compared(judged))]
+    title = f"<title>{escape(model)}: {outcome}</title>"
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{title}<style>{_STYLE}</style></head>'
+    return f"{head}<body>{''.join(parts)}</body></html>"
+
+
+def calibration_curve(logits: Floats, labels: Floats, bins: int = 10) -> tuple[Floats, Floats]:
+    """Mean prediction and mean label in ``bins`` groups of equal size, ordered by prediction."""
+    probabilities = 1 / (1 + np.exp(-np.clip(logits, -700, 700)))
+    groups = np.array_split(np.argsort(probabilities, kind="stable"), bins)
+    used = [group for group in groups if len(group)]
+    predicted = np.array([probabilities[group].mean() for group in used])
+    return predicted, np.array([labels[group].mean() for group in used])
+
+
+def _compared(judged: Judged) -> dict[str, Compared]:
+    evidence = judged.evidence
+    named = {
+        "champion": evidence.against_champion,
+        "reference": evidence.against_reference,
+        "baseline": evidence.against_baseline,
+    }
+    found = {f"against {name}": part for name, part in named.items() if part is not None}
+    return found | {f"slice {name}": part for name, part in evidence.slices.items()}
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(metrics)
+    rows = [[name, *(_number(metrics[model].get(name, math.nan)) for model in names)] for name in metrics["candidate"]]
+    return _table(["", *names], rows)
+
+
+def _comparisons(compared: Mapping[str, Compared]) -> str:
+    rows = []
+    for name, part in compared.items():
+        d = part.difference
+        numbers = (d.mean, d.low, d.high, part.margin, d.minimum_detectable)
+        rows.append([name, *map(_number, numbers), str(d.events), str(d.users)])
+    return _table(["", "better by", "low", "high", "margin", "detectable", "events", "users"], rows)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "–"
+
+
+def _plots(judged: Judged) -> str:
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    with mpl.rc_context({"svg.hashsalt": "viridian", "font.size": 9}):
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+        _draw_calibration(left, judged)
+        _draw_differences(right, judged)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        pyplot.close(figure)
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def _draw_calibration(axes: Any, judged: Judged) -> None:
+    for name, logits in judged.logits.items():
+        if np.isfinite(logits).all():
+            axes.plot(*calibration_curve(logits, judged.holdout.labels), "o-", ms=3, label=name, color=_COLOURS[name])
+    limit = max(axes.get_xlim()[1], axes.get_ylim()[1])
+    axes.plot([0, limit], [0, limit], ":", color="#777777", lw=1)
+    axes.set(title="Calibration", xlabel="mean prediction", ylabel="mean label")
+    axes.legend(frameon=False)
+
+
+def _draw_differences(axes: Any, judged: Judged) -> None:
+    finite = {k: v for k, v in _compared(judged).items() if math.isfinite(v.difference.low)}
+    for position, (name, part) in enumerate(reversed(finite.items())):
+        d = part.difference
+        colour = _COLOURS.get(name.removeprefix("against "), "#555555")
+        axes.plot([d.low, d.high], [position, position], color=colour, lw=2)
+        axes.plot([d.mean], [position], "o", color=colour)
+        axes.plot([-part.margin, -part.margin], [position - 0.3, position + 0.3], "--", color="#b3261e", lw=1)
+    axes.set_yticks(range(len(finite)), list(reversed(finite)))
+    axes.axvline(0, color="#777777", lw=1)
+    axes.set(title=f"Candidate better by ({judged.gate.metric}); dashed: margin", xlabel="difference")

@@ -1,0 +1,221 @@
+"""The two tasks of a Job, from their inputs to their result, and the frame that always leaves a result
+behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from viridian_model.bundle import Bundle
+
+from viridian_trainer import result as termination
+from viridian_trainer.download import fetch_bundle
+from viridian_trainer.environment import (
+    EvaluateInput,
+    TrainInput,
+    VersionRef,
+    read_evaluate,
+    read_task,
+    read_train,
+)
+from viridian_trainer.errors import BadData, BadUsage, GateInputMissing, TaskError
+from viridian_trainer.eventlog import EventLog
+from viridian_trainer.eventlog.source import open_log
+from viridian_trainer.export import export, parent_tag
+from viridian_trainer.gate.evaluate import evaluate
+from viridian_trainer.gate.report import Summary, artifacts, summary
+from viridian_trainer.registry import Registered, Registry, Run, VersionMissing, check_adoptable
+from viridian_trainer.stop import StopRequest
+from viridian_trainer.training import Trained, train
+from viridian_trainer.training.checkpoint import CheckpointStore
+from viridian_trainer.training.progress import Observer, Watch
+from viridian_trainer.training.train import identity
+
+_log = logging.getLogger(__name__)
+
+
+def run(env: Mapping[str, str]) -> int:
+    """Run the task of the environment; write its result or its error, and give the exit code."""
+    task, stop = env.get("VIRIDIAN_TASK") or "Unknown", StopRequest()
+    try:
+        task = read_task(env)
+        stop.install()
+        outcome = _train(env, stop) if task == "Train" else _evaluate(env)
+        termination.write(outcome)
+    except BaseException as error:
+        failed, code = termination.failure(task, error)
+        if not isinstance(error, TaskError):
+            _log.error("crashed: %s", termination.without_credentials(traceback.format_exc()))
+        _log.error("failed", extra={"exit_code": code, **failed["error"]})
+        termination.write(failed)
+        return code
+    _log.info("done", extra={"result": outcome})
+    return 0
+
+
+def train_task(
+    task: TrainInput, log: EventLog, registry: Registry, stop: StopRequest, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Train and register, or adopt what an earlier attempt registered; gives the result of the contract.
+
+    Raises
+    ------
+    TaskError
+        With the exit code of the contract.
+    """
+    if found := registry.find(task.model_name, task.update):
+        return _result(check_adoptable(found, task.window.canonical(), parent_tag(task)))
+    run = registry.start(task.update, "Train", _params(task))
+    try:
+        with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
+            outcome = _train_in(Path(folder), task, log, registry, run, stop, Observer(run.metrics, watch))
+    except BaseException as error:
+        run.end("KILLED" if getattr(error, "exit_code", 1) == 143 else "FAILED")
+        raise
+    run.end("FINISHED")
+    return outcome
+
+
+def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry) -> dict[str, Any]:
+    """Judge a candidate and record the evidence; gives the result of the contract.
+
+    Raises
+    ------
+    TaskError
+        With the exit code of the contract.
+    """
+    run = registry.start(task.update, "Evaluate", {"gate": task.gate.model_dump(), "holdout": task.holdout.wire()})
+    try:
+        with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
+            found = _evaluate_in(Path(folder), task, log, registry, run)
+    except BaseException:
+        run.end("FAILED")
+        raise
+    run.end("FINISHED")
+    return {"task": "Evaluate", "runID": run.run_id, **found}
+
+
+def _train(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
+    task = read_train(env)
+    return train_task(task, open_log(task.data.source, env), open_registry(env), stop)
+
+
+def _evaluate(env: Mapping[str, str]) -> dict[str, Any]:
+    task = read_evaluate(env)
+    return evaluate_task(task, open_log(task.data.source, env), open_registry(env))
+
+
+def open_registry(env: Mapping[str, str]) -> Registry:
+    """The registry of ``MLFLOW_TRACKING_URI``.
+
+    Raises
+    ------
+    BadUsage
+        If the variable is missing.
+    """
+    uri = env.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        raise BadUsage("environment variable MLFLOW_TRACKING_URI is missing")
+    from viridian_trainer.registration import MlflowRegistry  # takes seconds to import
+
+    return MlflowRegistry(uri)
+
+
+def _train_in(
+    folder: Path, task: TrainInput, log: EventLog, registry: Registry, run: Run, stop: StopRequest, observer: Observer
+) -> dict[str, Any]:
+    store = CheckpointStore(task.checkpoint_dir, task.update, identity(task))
+    parent = _parent(task, registry, folder)
+    trained = train(task, log, parent, store, stop, observer)
+    exported = export(task, trained, parent, folder / "bundle")
+    begun = time.monotonic()
+    outcome = _outcome(trained, exported.digest)
+    run.metrics(outcome["metrics"], trained.learner.counts.trained)
+    registered = registry.register(run, task.model_name, exported.folder, exported.tags, outcome)
+    check_adoptable(registered, task.window.canonical(), parent_tag(task))
+    store.remove()
+    final = _result(registered)
+    final["seconds"] = {**final["seconds"], "register": round(time.monotonic() - begun, 3)}
+    return final
+
+
+def _parent(task: TrainInput, registry: Registry, folder: Path) -> Bundle | None:
+    if task.update.kind == "Full" or task.parent is None:
+        return None
+    try:
+        return fetch_bundle(registry, task.model_name, task.parent, folder)
+    except VersionMissing as error:
+        raise BadData(f"the parent cannot be read: {error}; run a Full update") from error
+
+
+def _params(task: TrainInput) -> dict[str, Any]:
+    return {
+        **{f"config.{name}": value for name, value in task.config.items()},
+        "seed": task.seed,
+        "kind": task.update.kind,
+        "window": task.window.wire(),
+        "parent": parent_tag(task),
+        "replay.ratio": task.data.replay.ratio,
+        "holdout.fraction": task.data.holdout.fraction,
+    }
+
+
+def _outcome(trained: Trained, digest: str) -> dict[str, Any]:
+    """The result without version and run."""
+    counts = trained.learner.counts
+    return {
+        "task": "Train",
+        "digest": digest,
+        "trainedTo": dict(trained.learner.offsets),
+        "eventTime": trained.learner.watermark.newest,
+        "holdout": trained.split.holdout.wire(),
+        "events": {
+            "trained": counts.trained,
+            "holdout": trained.split.holdout.total,
+            "duplicates": counts.duplicates,
+            "late": counts.late,
+            "rejected": counts.rejected,
+        },
+        "metrics": {"logloss": round(trained.learner.logloss, 6)},
+        "seconds": dict(trained.seconds),
+    }
+
+
+def _result(registered: Registered) -> dict[str, Any]:
+    return {**registered.result, "runID": registered.run_id, "version": registered.version}
+
+
+def _evaluate_in(folder: Path, task: EvaluateInput, log: EventLog, registry: Registry, run: Run) -> Summary:
+    def bundle(version: VersionRef | None) -> Bundle | None:
+        try:
+            return fetch_bundle(registry, task.model_name, version, folder) if version else None
+        except VersionMissing as error:
+            raise GateInputMissing(str(error)) from error
+
+    candidate, champion, reference = (bundle(version) for version in (task.candidate, task.parent, task.reference))
+    if candidate is None:
+        raise GateInputMissing("there is no candidate")
+    schema = task.data.event_schema
+    judged = evaluate(log, task.holdout, schema, task.gate, candidate, champion, reference)
+    for path in artifacts(judged, task, folder / "gate"):
+        run.file(path, "gate")
+    found = summary(judged)
+    run.metrics({f"candidate_{k}": v for k, v in found["metrics"].get("candidate", {}).items()}, len(judged.holdout))
+    return found
+
+
+def scratch_environment() -> None:
+    """Point libraries that write to the home directory to a temporary one: the root file system is read-
+    only.
+    """
+    scratch = Path(tempfile.gettempdir()) / f"viridian-{os.getuid()}"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        os.environ.setdefault(name, str(scratch))

@@ -1,0 +1,166 @@
+"""The state of a training and its two moves: take an entry, make a step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from viridian_model.contract import RankingModel
+from viridian_model.features import FeatureBatch
+from viridian_model.ids import hash_ids
+
+from viridian_trainer.eventlog import Entry, Event, Offset
+from viridian_trainer.eventlog.dedup import RecentIds, Watermark
+from viridian_trainer.spec import TrainerConfig
+from viridian_trainer.training.optimizer import GrowingAdagrad
+from viridian_trainer.training.popularity import ItemCounts
+from viridian_trainer.training.replay import Sample, encode
+
+GOLDEN_ROWS = 8
+_RECENT, _NEWEST = "events/recent-ids", "events/newest-time"
+
+
+@dataclass
+class Counts:
+    """Entries by what became of them; ``late`` ones were trained on, ``loss`` is their summed progressive
+    log loss.
+    """
+
+    trained: int = 0
+    duplicates: int = 0
+    late: int = 0
+    rejected: int = 0
+    replayed: int = 0
+    steps: int = 0
+    loss: float = 0.0
+
+
+class Learner:
+    """Model, optimizer, event bookkeeping and reader positions: all that a checkpoint holds."""
+
+    def __init__(
+        self, model: RankingModel, config: TrainerConfig, offsets: Mapping[str, Offset], lateness: float
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.offsets = dict(offsets)
+        self.optimizer = GrowingAdagrad(model, config.learning_rate, config.initial_accumulator)
+        self.recent = RecentIds()
+        self.watermark = Watermark(lateness=lateness)
+        self.popularity = ItemCounts()
+        self.counts = Counts()
+        self.golden: deque[dict[str, Any]] = deque(maxlen=GOLDEN_ROWS)
+        self._pending: list[Event] = []
+
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether a step is due."""
+        return len(self._pending) >= self.config.batch_size
+
+    @property
+    def logloss(self) -> float:
+        """Mean progressive log loss: every event is predicted before it is trained on (Blum et al., COLT
+        1999).
+        """
+        return self.counts.loss / max(self.counts.trained, 1)
+
+    def take(self, entry: Entry) -> None:
+        """Move behind ``entry``; its event joins the batch unless it is unreadable or was seen before."""
+        self.offsets[entry.partition] = entry.offset_after
+        if entry.event is None:
+            self.counts.rejected += 1
+        elif not self.recent.add(entry.event.id):
+            self.counts.duplicates += 1
+        else:
+            self.counts.late += self.watermark.is_late(entry.event.time)
+            self._pending.append(entry.event)
+
+    def step(self, replay: Sample, ratio: float) -> None:
+        """Train once on the pending events and their share of replayed ones; nothing happens without events.
+
+        The loss is the mean over the batch times (new events / batch size): a short last batch makes a
+        short step.
+        """
+        if not self._pending:
+            return
+        events, self._pending = self._pending, []
+        features, labels = encode(events, self.model.schema)
+        self.popularity.add(hash_ids(event.item for event in events), labels)
+        self.counts.trained += len(events)
+        replayed = min(int(self.counts.trained * ratio), len(replay))
+        both, all_labels = _joined(features, labels, replay, slice(self.counts.replayed, replayed))
+        losses = self._losses(both, all_labels)
+        torch.autograd.backward(losses.mean() * (len(events) / self.config.batch_size))
+        self.optimizer.step()
+        self.counts.loss += float(losses[: len(events)].detach().double().sum())
+        self.counts.replayed, self.counts.steps = replayed, self.counts.steps + 1
+        self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
+
+    def _losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
+        for name, table in self.model.embedding_tables().items():
+            if name in batch.categorical:
+                table.grow(batch.categorical[name])
+        self.optimizer.grow()
+        logits = self.model(batch)
+        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="none")
+
+    def kept(self) -> dict[str, Tensor]:
+        """Tensors for ``optimizer.safetensors``: optimizer state, recent event ids, newest time, counts per
+        item.
+        """
+        return {
+            **self.optimizer.state(),
+            **self.popularity.state(),
+            _RECENT: torch.from_numpy(self.recent.array()),
+            _NEWEST: torch.tensor([self.watermark.newest], dtype=torch.float64),
+        }
+
+    def load_kept(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from the `kept` tensors of a parent or checkpoint.
+
+        Raises
+        ------
+        BadData
+            If they do not fit the model.
+        """
+        self.optimizer.load(tensors)
+        self.popularity = ItemCounts.load(tensors)
+        self.recent = recent_ids(tensors)
+        if _NEWEST in tensors:
+            self.watermark.newest = float(tensors[_NEWEST])
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
+        tensors = self.kept() | {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors["random"] = torch.get_rng_state()
+        return tensors, {"offsets": self.offsets, "counts": asdict(self.counts), "golden": list(self.golden)}
+
+    def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, in exactly the state that `state` gave."""
+        own = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
+        self.model.load_state_dict(own)
+        self.load_kept(tensors)
+        torch.set_rng_state(tensors["random"])
+        self.offsets = dict(meta["offsets"])
+        self.counts = Counts(**{field.name: meta["counts"][field.name] for field in fields(Counts)})
+        self.golden = deque(meta["golden"], maxlen=GOLDEN_ROWS)
+
+
+def recent_ids(tensors: Mapping[str, Tensor]) -> RecentIds:
+    """The event ids that a bundle or checkpoint remembers."""
+    return RecentIds(tensors[_RECENT].tolist()) if _RECENT in tensors else RecentIds()
+
+
+def _joined(features: FeatureBatch, labels: Tensor, replay: Sample, part: slice) -> tuple[FeatureBatch, Tensor]:
+    """New events followed by the replayed ones at ``part``."""
+    if replay.features is None or part.start >= part.stop:
+        return features, labels
+    past = replay.features.take(part)
+    categorical = {name: torch.cat([values, past.categorical[name]]) for name, values in features.categorical.items()}
+    numeric = {name: torch.cat([values, past.numeric[name]]) for name, values in features.numeric.items()}
+    return FeatureBatch(categorical, numeric, len(features) + len(past)), torch.cat([labels, replay.labels[part]])

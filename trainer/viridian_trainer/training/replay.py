@@ -1,0 +1,97 @@
+"""Events of the past, mixed into the new ones against forgetting, drawn by a recorded seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from viridian_model.features import FeatureBatch
+from viridian_model.schema import Schema
+
+from viridian_trainer.eventlog import EventLog, Offset, Window, count_before
+from viridian_trainer.eventlog.schema import Event, Unreadable, parse
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Replayed events in the order of use: features ``[n]``, labels float32 ``[n]``, and how they were
+    drawn.
+    """
+
+    features: FeatureBatch | None
+    labels: Tensor
+    record: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def draw(
+    log: EventLog,
+    origin: Mapping[str, Offset],
+    start: Mapping[str, Offset],
+    wanted: int,
+    seed: int,
+    schema: Schema,
+) -> Sample:
+    """Draw ``wanted`` events uniformly without replacement from what is stored of ``[origin, start)``.
+
+    History that was trimmed, or unreadable entries in it, give fewer events; ``record`` says how many and
+    between which positions, so that the draw can be repeated. The whole history is read once.
+    """
+    history = _available(log, origin, start)
+    sizes = [history.count(partition) for partition in history.partitions]
+    generator = np.random.default_rng(seed)
+    ordinals = np.sort(generator.choice(sum(sizes), size=min(wanted, sum(sizes)), replace=False))
+    events = list(_pick(log, history, ordinals, schema))
+    order = torch.from_numpy(generator.permutation(len(events)))
+    record = {
+        "seed": seed,
+        **history.wire(),
+        "wanted": wanted,
+        "events": len(events),
+        "sha256": hashlib.sha256(ordinals.astype("<i8").tobytes()).hexdigest(),
+    }
+    if not events:
+        return Sample(None, torch.zeros(0), record)
+    features, labels = encode(events, schema)
+    return Sample(features.take(order), labels[order], record)
+
+
+def encode(events: list[Event], schema: Schema) -> tuple[FeatureBatch, Tensor]:
+    """Features and labels (float32 ``[n]``) of ``events``."""
+    labels = torch.tensor([event.label for event in events], dtype=torch.float32)
+    return FeatureBatch.from_rows([event.features for event in events], schema), labels
+
+
+def _available(log: EventLog, origin: Mapping[str, Offset], start: Mapping[str, Offset]) -> Window:
+    """The part of ``[origin, start)`` that the log still holds."""
+    earliest = log.earliest()
+    first = {}
+    for partition, end in start.items():
+        begin = max((origin.get(partition, end), earliest.get(partition, end)), key=count_before)
+        first[partition] = min((begin, end), key=count_before)
+    return Window(first, dict(start))
+
+
+def _pick(log: EventLog, history: Window, ordinals: np.ndarray[Any, Any], schema: Schema) -> Iterator[Event]:
+    """The readable events at ``ordinals``, which count through the partitions one after the other."""
+    passed = 0
+    for partition in history.partitions:
+        size = history.count(partition)
+        inside = ordinals[(ordinals >= passed) & (ordinals < passed + size)] - passed
+        chosen = set(inside.tolist())
+        passed += size
+        if not chosen:
+            continue
+        for position, record in enumerate(log.records(partition, history.start[partition], history.end[partition])):
+            if position in chosen:
+                try:
+                    yield parse(record, schema)
+                except Unreadable:
+                    continue

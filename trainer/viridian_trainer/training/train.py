@@ -1,0 +1,212 @@
+"""One pass over the training part of a window.
+
+Equal inputs give bit-identical weights on a CPU, also when the process was stopped or killed on the way and
+went on from a checkpoint: the order of events, the replayed sample, new rows and the initial weights depend
+on the window, the parent and the seed only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from viridian_model.bundle import Bundle
+from viridian_model.contract import ModelSpec, RankingModel
+from viridian_model.features import FeatureBatch
+
+from viridian_trainer.environment import TrainInput
+from viridian_trainer.errors import BadConfig, BadData
+from viridian_trainer.eventlog import EventLog, Offset, Window, check_present, read
+from viridian_trainer.spec import TrainerConfig, model_spec, split_config
+from viridian_trainer.stop import StopRequest
+from viridian_trainer.training.checkpoint import Checkpoint, CheckpointStore
+from viridian_trainer.training.learner import Learner
+from viridian_trainer.training.progress import NOBODY, Observer, Progress
+from viridian_trainer.training.replay import Sample, draw
+from viridian_trainer.window import Split, split_by_time
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished pass: ``origin`` is where the lineage's data begin, ``seconds`` wall times by part."""
+
+    learner: Learner
+    spec: ModelSpec
+    split: Split
+    origin: Mapping[str, Offset]
+    replay: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is fixed before the first step."""
+
+    learner: Learner
+    split: Split
+    sample: Sample
+
+
+def train(
+    task: TrainInput,
+    log: EventLog,
+    parent: Bundle | None,
+    store: CheckpointStore,
+    stop: StopRequest,
+    observer: Observer = NOBODY,
+) -> Trained:
+    """Train a candidate, from ``parent`` unless the update is Full, or go on from a checkpoint in ``store``.
+
+    Raises
+    ------
+    BadData, DataTrimmed
+        If the window cannot be trained on.
+    BadConfig
+        If the configuration does not fit, or differs from the parent's in an Incremental update.
+    Stopped
+        If a stop was requested; a checkpoint was written.
+    """
+    begun = time.monotonic()
+    config, rest = split_config(task.config)
+    parent = None if task.update.kind == "Full" else parent
+    spec = model_spec(config, rest, task.data.event_schema)
+    _check_parent(spec, parent)
+    _make_deterministic(config, task.seed)
+    store.open()
+    learner = _new_learner(task, config, spec, parent)
+    origin = origin_of(parent) if parent else task.window.start
+    saved = store.newest()
+    plan = _resume(learner, saved) if saved else _prepare(task, log, learner, origin)
+    read_done = time.monotonic()
+    with stop.deferred():
+        _run(task, log, plan, config, store, stop, observer)
+    seconds = {"read": round(read_done - begun, 3), "train": round(time.monotonic() - read_done, 3)}
+    return Trained(plan.learner, spec, plan.split, origin, plan.sample.record, seconds)
+
+
+def identity(task: TrainInput) -> dict[str, Any]:
+    """Everything that decides about the result of a training; checkpoints of another identity are not used."""
+    return {
+        "window": task.window.wire(),
+        "parent": task.parent.digest if task.parent and task.update.kind == "Incremental" else None,
+        "kind": task.update.kind,
+        "config": {k: v for k, v in task.config.items() if k != "checkpointEvents"},
+        "seed": task.seed,
+        "data": task.data.model_dump(mode="json", exclude={"source"}),
+    }
+
+
+def origin_of(parent: Bundle) -> dict[str, Offset]:
+    """Where the data of the parent's lineage begin."""
+    recorded = (parent.manifest.model_extra or {}).get("origin")
+    return dict(recorded) if isinstance(recorded, dict) else dict(parent.manifest.window.start)
+
+
+def _check_parent(spec: ModelSpec, parent: Bundle | None) -> None:
+    if parent is not None and parent.spec.to_json() != spec.to_json():
+        raise BadConfig(
+            "spec.training.config or spec.data.schema differ from those of the parent version in what makes the model; "
+            "run a Full update, or undo the change"
+        )
+
+
+def _make_deterministic(config: TrainerConfig, seed: int) -> None:
+    torch.manual_seed(seed)
+    torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(config.device == "cpu")
+
+
+def _new_learner(task: TrainInput, config: TrainerConfig, spec: ModelSpec, parent: Bundle | None) -> Learner:
+    torch.manual_seed(task.seed)
+    model = _on_device(parent.load_model() if parent else spec.build(), config.device)
+    learner = Learner(model.train(), config, task.window.start, task.data.allowed_lateness)
+    if parent:
+        learner.load_kept(parent.optimizer())
+    return learner
+
+
+def _on_device(model: RankingModel, device: str) -> RankingModel:
+    if device != "cpu" and isinstance(model, nn.Module):
+        try:
+            model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise BadConfig(f"spec.training.config.device {device!r} cannot be used: {error}") from None
+    return model
+
+
+def _prepare(task: TrainInput, log: EventLog, learner: Learner, origin: Mapping[str, Offset]) -> _Plan:
+    check_present(log, task.window)
+    data = task.data
+    split = split_by_time(log, task.window, data.event_schema, data.holdout.fraction, data.max_rejected)
+    wanted = int(split.train.total * data.replay.ratio)
+    seed = (task.seed << 32) | task.update.number
+    if wanted and origin != task.window.start:
+        return _Plan(learner, split, draw(log, origin, task.window.start, wanted, seed, data.event_schema))
+    return _Plan(learner, split, Sample(None, torch.zeros(0), {"seed": seed, "events": 0}))
+
+
+def _resume(learner: Learner, saved: Checkpoint) -> _Plan:
+    learner.load_state(saved.tensors, saved.meta)
+    windows = {part: Window.parse(saved.meta[part]) for part in ("train", "holdout")}
+    split = Split(windows["train"], windows["holdout"], saved.meta["rejected"])
+    return _Plan(learner, split, _load_sample(saved))
+
+
+def _save(store: CheckpointStore, plan: _Plan) -> None:
+    tensors, meta = plan.learner.state()
+    meta |= {
+        "train": plan.split.train.wire(),
+        "holdout": plan.split.holdout.wire(),
+        "rejected": plan.split.rejected,
+    }
+    meta["replay"] = dict(plan.sample.record)
+    if plan.sample.features is not None:
+        parts = {"categorical": plan.sample.features.categorical, "numeric": plan.sample.features.numeric}
+        tensors |= {f"replay/{kind}/{name}": v for kind, part in parts.items() for name, v in part.items()}
+        tensors["replay-labels"] = plan.sample.labels
+    store.save(plan.learner.counts.trained, tensors, meta)
+
+
+def _load_sample(saved: Checkpoint) -> Sample:
+    if "replay-labels" not in saved.tensors:
+        return Sample(None, torch.zeros(0), saved.meta["replay"])
+    parts: dict[str, dict[str, torch.Tensor]] = {"categorical": {}, "numeric": {}}
+    for name, value in saved.tensors.items():
+        if name.startswith("replay/"):
+            _, kind, field = name.split("/", 2)
+            parts[kind][field] = value
+    labels = saved.tensors["replay-labels"]
+    return Sample(FeatureBatch(parts["categorical"], parts["numeric"], len(labels)), labels, saved.meta["replay"])
+
+
+def _run(
+    task: TrainInput,
+    log: EventLog,
+    plan: _Plan,
+    config: TrainerConfig,
+    store: CheckpointStore,
+    stop: StopRequest,
+    observer: Observer,
+) -> None:
+    learner, ratio, saved_at = plan.learner, task.data.replay.ratio, plan.learner.counts.trained
+    progress = Progress(observer, plan.split.train.total)
+    for entry in read(log, Window(learner.offsets.copy(), plan.split.train.end), task.data.event_schema):
+        learner.take(entry)
+        if not learner.batch_is_full:
+            continue
+        learner.step(plan.sample, ratio)
+        progress.update(learner.counts)
+        if stop.requested or learner.counts.trained - saved_at >= config.checkpoint_events:
+            _save(store, plan)
+            saved_at = learner.counts.trained
+            stop.check()
+    learner.step(plan.sample, ratio)
+    progress.update(learner.counts, final=True)
+    if learner.counts.trained == 0:
+        raise BadData("every event of the window was seen before; nothing is left to train on")
+    _save(store, plan)
+    stop.check()
