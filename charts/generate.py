@@ -10,6 +10,7 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from viridian_operator.api import crd
@@ -32,14 +33,18 @@ _HELM_ONLY = ("helm.sh/chart:", "app.kubernetes.io/managed-by: Helm")
 
 
 def find_helm() -> str:
-    """The Helm binary of ``VIRIDIAN_BIN_DIR``, else that of the search path.
+    """The Helm binary of ``VIRIDIAN_BIN_DIR`` or the local cluster's cache, else that of the search path.
 
     Raises
     ------
     SystemExit
         If there is none.
     """
-    path = os.pathsep.join(filter(None, [os.environ.get("VIRIDIAN_BIN_DIR"), os.environ.get("PATH")]))
+    folder = os.environ.get("VIRIDIAN_BIN_DIR")
+    if folder is None:
+        command = [sys.executable, "-m", "viridian_local", "bindir"]
+        folder = subprocess.run(command, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    path = os.pathsep.join(filter(None, [folder, os.environ.get("PATH")]))
     if helm := shutil.which("helm", path=path):
         return helm
     raise SystemExit("no helm found: put it on PATH, or its folder into VIRIDIAN_BIN_DIR")

@@ -16,7 +16,7 @@ from viridian_model.canonical import canonical_json, digest_of, sha256_of_file
 from viridian_model.contract import ModelSpec, RankingModel
 from viridian_model.errors import BadBundle, BundleError, DigestMismatch
 from viridian_model.inference import Golden, check_golden
-from viridian_model.manifest import DIGEST, FileEntry, Manifest, Provenance, merkle_root_of, tables_of
+from viridian_model.manifest import FileEntry, Manifest, Provenance, merkle_root_of, tables_of
 from viridian_model.storage import partial_directory, publish
 
 MANIFEST = "manifest.json"
@@ -136,17 +136,6 @@ def read_bundle(directory: Path, want_digest: str | None = None) -> Bundle:
     golden = Golden.from_json(_json(directory, GOLDEN))
     digest = want_digest or digest_of(_json(directory, MANIFEST))
     return Bundle(directory, digest, manifest, spec, golden)
-
-
-def directory_name(digest: str) -> str:
-    """Return the name of a bundle in a store: its digest without ``sha256:``.
-
-    Raises:
-        ValueError: it is no digest.
-    """
-    if not DIGEST.fullmatch(digest):
-        raise ValueError(f"{digest!r} is not of the form sha256:<64 hex digits>")
-    return digest.removeprefix("sha256:")
 
 
 def _check_file(path: Path, entry: FileEntry) -> None:

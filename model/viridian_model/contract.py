@@ -53,6 +53,9 @@ class RankingModel(Protocol):
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
     def train(self, mode: bool = True) -> Self: ...
@@ -128,9 +131,7 @@ def resolve(architecture: str) -> type[RankingModel]:
         raise BadBundle(f"architecture {architecture!r} is not a torch.nn.Module class")
     needed = ("from_config", "embedding_tables", "signature")
     if missing := [name for name in needed if not callable(getattr(found, name, None))]:
-        raise BadBundle(
-            f"architecture {architecture!r} lacks {', '.join(missing)}; see viridian_model.contract"
-        )
+        raise BadBundle(f"architecture {architecture!r} lacks {', '.join(missing)}; see viridian_model.contract")
     return cast("type[RankingModel]", found)
 
 

@@ -39,10 +39,7 @@ class DeepFM(nn.Module):
         self.config, self.schema = config, schema
         width = 1 + config.dim
         self.tables = nn.ModuleDict(
-            {
-                _key(name): ExpandableEmbedding(name, width, sparse=config.sparse)
-                for name in schema.categorical
-            }
+            {_key(name): ExpandableEmbedding(name, width, sparse=config.sparse) for name in schema.categorical}
         )
         self.numeric_rows = nn.Parameter(torch.randn(len(schema.numeric), width) * 0.01)
         self.bias = nn.Parameter(torch.zeros(()))
@@ -59,9 +56,7 @@ class DeepFM(nn.Module):
 
     def embedding_tables(self) -> Mapping[str, ExpandableEmbedding]:
         """Return the tables by field name."""
-        return {
-            name: cast("ExpandableEmbedding", self.tables[_key(name)]) for name in self.schema.categorical
-        }
+        return {name: cast("ExpandableEmbedding", self.tables[_key(name)]) for name in self.schema.categorical}
 
     def signature(self) -> Signature:
         """Return the signature that follows from the schema."""
@@ -79,9 +74,7 @@ class DeepFM(nn.Module):
         """Return ``[n, fields, 1 + dim]``."""
         parts = [table(batch.categorical[name]) for name, table in self.embedding_tables().items()]
         if self.schema.numeric:
-            values = torch.stack([batch.numeric[name] for name in self.schema.numeric], 1).to(
-                self.bias.device
-            )
+            values = torch.stack([batch.numeric[name] for name in self.schema.numeric], 1).to(self.bias.device)
             scaled = values.sign() * values.abs().log1p()
             parts.extend((scaled[:, :, None] * self.numeric_rows).unbind(1))
         return torch.stack(parts, 1)

@@ -69,21 +69,22 @@ class FeatureBatch:
 
 
 def _by_name(inputs: object, schema: Schema) -> dict[str, Mapping[str, Any]]:
-    wanted = ", ".join(f"{spec.name} ({spec.datatype})" for spec in schema.signature().inputs)
     if not isinstance(inputs, list) or not all(isinstance(entry, dict) for entry in inputs):
-        raise InputError(
-            f"send inputs as a list of objects with name, datatype, shape and data for: {wanted}"
-        )
+        raise InputError(f"send inputs as a list of objects with name, datatype, shape and data for: {_wanted(schema)}")
     names = [entry.get("name") for entry in inputs]
     for name in names:
         if name not in schema.categorical and name not in schema.numeric:
-            raise InputError(f"unknown input {name!r}; this model takes {wanted}")
+            raise InputError(f"unknown input {name!r}; this model takes {_wanted(schema)}")
         if names.count(name) > 1:
             raise InputError(f"input {name!r} stands twice; send it once")
     for name in (*schema.categorical, *schema.numeric):
         if name not in names:
-            raise InputError(f"input {name!r} is missing; this model takes {wanted}")
+            raise InputError(f"input {name!r} is missing; this model takes {_wanted(schema)}")
     return {str(entry["name"]): entry for entry in inputs}
+
+
+def _wanted(schema: Schema) -> str:
+    return ", ".join(f"{spec.name} ({spec.datatype})" for spec in schema.signature().inputs)
 
 
 def _data_of(tensor: Mapping[str, Any]) -> list[Any]:
@@ -104,14 +105,10 @@ def _ids(name: str, tensor: Mapping[str, Any], data: list[Any]) -> list[str | in
     elif datatype in _INTEGERS:
         kind = int
     else:
-        raise InputError(
-            f"input {name!r}: datatype is {datatype!r}; send BYTES with strings or INT64 with integers"
-        )
+        raise InputError(f"input {name!r}: datatype is {datatype!r}; send BYTES with strings or INT64 with integers")
     for position, value in enumerate(data):
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(
-                f"input {name!r}: data[{position}] is {value!r}; {datatype} needs a {kind.__name__}"
-            )
+            raise InputError(f"input {name!r}: data[{position}] is {value!r}; {datatype} needs a {kind.__name__}")
     return data
 
 
@@ -122,9 +119,6 @@ def _numbers(name: str, tensor: Mapping[str, Any], data: list[Any]) -> Tensor:
     for position, value in enumerate(data):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"input {name!r}: data[{position}] is {value!r}; {datatype} needs a number")
-        if (
-            not (math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63)
-            or abs(value) > 3.4e38
-        ):
+        if not (math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63) or abs(value) > 3.4e38:
             raise InputError(f"input {name!r}: data[{position}] is out of range; send a finite FP32 number")
     return torch.tensor(data, dtype=torch.float32)

@@ -12,9 +12,7 @@ from viridian_model.embedding import Growth, pad_rows
 from viridian_model.features import FeatureBatch
 
 
-def grow_tables(
-    model: RankingModel, batch: FeatureBatch, optimizer: Optimizer | None = None
-) -> dict[str, Growth]:
+def grow_tables(model: RankingModel, batch: FeatureBatch, optimizer: Optimizer | None = None) -> dict[str, Growth]:
     """Give every unknown id of ``batch`` a row in the table of the same name as its field.
 
     Where a table had to be enlarged, its new parameter takes the place of the old one in ``optimizer``; state

@@ -61,9 +61,7 @@ def infer(model: RankingModel, inputs: object) -> list[dict[str, Any]]:
     batch = FeatureBatch.from_inputs(inputs, model.schema)
     with torch.inference_mode():
         probabilities = torch.sigmoid(model(batch).double()).float().cpu()
-    return [
-        {"name": "probability", "datatype": "FP32", "shape": [len(batch)], "data": probabilities.tolist()}
-    ]
+    return [{"name": "probability", "datatype": "FP32", "shape": [len(batch)], "data": probabilities.tolist()}]
 
 
 def inputs_of_rows(rows: Sequence[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
@@ -103,9 +101,7 @@ def check_golden(model: RankingModel, golden: Golden) -> None:
             raise WarmupFailed(f"golden request {number}: {problem}")
 
 
-def difference(
-    outputs: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], tolerance: float
-) -> str | None:
+def difference(outputs: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], tolerance: float) -> str | None:
     """Say how ``outputs`` differ from ``wanted`` by more than ``tolerance``, or return None."""
     got_by_name = {output["name"]: output["data"] for output in outputs}
     for output in wanted:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
+from torch import Tensor
 
+from viridian_model.canonical import DIGEST as DIGEST
 from viridian_model.canonical import canonical_json, digest_of
 from viridian_model.contract import RankingModel, first_problem
 from viridian_model.errors import BadBundle
@@ -16,7 +17,6 @@ from viridian_model.merkle import MerkleTree, root_of_roots
 from viridian_model.schema import Signature
 
 SCHEMA = "viridian.bundle/v1"
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
@@ -122,13 +122,16 @@ def tables_of(model: RankingModel) -> dict[str, TableEntry]:
 
 
 def merkle_root_of(model: RankingModel, tables: Mapping[str, TableEntry]) -> str:
-    """Combine the roots of ``tables`` and of every other parameter (as ``[first dimension, rest]``)."""
+    """Combine the roots of ``tables`` and of every other saved tensor (as ``[first dimension, rest]``)."""
     inside = {id(table.weight) for table in model.embedding_tables().values()}
+    saved = model.state_dict()
     dense = {
-        f"dense/{name}": MerkleTree(
-            parameter.detach().reshape(len(parameter) if parameter.dim() else 1, -1)
-        ).root
-        for name, parameter in model.named_parameters()
-        if id(parameter) not in inside
+        f"dense/{name}": MerkleTree(_as_table(tensor)).root
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if name in saved and id(tensor) not in inside
     }
     return root_of_roots({f"table/{name}": entry.merkle_root for name, entry in tables.items()} | dense)
+
+
+def _as_table(tensor: Tensor) -> Tensor:
+    return tensor.detach().flatten(1) if tensor.dim() > 1 else tensor.detach().reshape(-1, 1)

@@ -27,9 +27,7 @@ class MerkleTree:
 
     def __init__(self, table: Tensor, ids: Tensor | None = None) -> None:
         if table.dim() != 2:
-            raise ValueError(
-                f"a Merkle tree needs a table [rows, dim], not a tensor of shape {list(table.shape)}"
-            )
+            raise ValueError(f"a Merkle tree needs a table [rows, dim], not a tensor of shape {list(table.shape)}")
         if ids is not None and ids.shape != table.shape[:1]:
             raise ValueError(f"{len(table)} rows need as many ids, not {list(ids.shape)}")
         self._table, self._ids = table, ids

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from viridian_model.errors import BundleError
 from viridian_server.failure import LoadFailure
 from viridian_server.registry import download
 from viridian_server.revision import Revision
 from viridian_server.settings import Settings
 from viridian_server.snapshot import Snapshot
 from viridian_server.state import Phase
+from viridian_server.store import BundleStore
 
 if TYPE_CHECKING:
     from viridian_model.bundle import Bundle
@@ -30,48 +34,53 @@ def load(revision: Revision, settings: Settings, report: Report, stop: threading
         LoadFailure: it cannot be served.
         Stopped: ``stop`` was set.
     """
-    # torch takes a second to import; health has to be answered meanwhile, so nothing else imports it before.
-    import torch
-    from viridian_model.errors import BundleError
-    from viridian_model.inference import Golden, check_golden
-
-    torch.set_num_threads(settings.torch_threads)
+    # torch takes seconds to import: beside the fetch, and after the port answers.
+    threading.Thread(target=importlib.import_module, args=("viridian_model.bundle",), daemon=True).start()
     try:
         bundle = _obtain(revision, settings, report, stop)
         report(Phase.LOADING)
-        if bundle.manifest.model != revision.model:
-            raise LoadFailure("BadBundle", f"manifest.json is of model {bundle.manifest.model!r}")
-        model = bundle.load_model()
-        report(Phase.WARMING_UP)
-        check_golden(model, bundle.golden)
-        if revision.golden is not None:
-            check_golden(model, Golden.from_json(revision.golden))
+        return _warmed_up(bundle, revision, settings, report)
     except BundleError as error:
         raise LoadFailure(error.reason, error.message) from error
     except OSError as error:
         raise LoadFailure("BadConfig", f"the bundle store {settings.store} cannot be used: {error}") from error
+
+
+def _warmed_up(bundle: Bundle, revision: Revision, settings: Settings, report: Report) -> Snapshot:
+    import torch
+
+    from viridian_model.inference import Golden, check_golden
+
+    torch.set_num_threads(settings.torch_threads)
+    if bundle.manifest.model != revision.model:
+        raise LoadFailure("BadBundle", f"manifest.json is of model {bundle.manifest.model!r}")
+    model = bundle.load_model()
+    report(Phase.WARMING_UP)
+    check_golden(model, bundle.golden)
+    if revision.golden is not None:
+        check_golden(model, Golden.from_json(revision.golden))
     event_time = bundle.manifest.event_time
     event_time = revision.event_time if event_time is None else event_time
     return Snapshot(revision.model, revision.version, revision.digest, event_time, bundle.manifest, model)
 
 
 def _obtain(revision: Revision, settings: Settings, report: Report, stop: threading.Event) -> Bundle:
-    from viridian_model.errors import BundleError
-
-    from viridian_server.store import BundleStore
-
     store = BundleStore(settings.store)
-    report(Phase.VERIFYING if store.path(revision.digest).is_dir() else Phase.FETCHING)
-    try:
-        if bundle := store.read(revision.digest):
-            return bundle
-    except BundleError as error:
-        log.error("stored bundle is corrupt, fetching it again", extra={"error": error.message})
-        store.quarantine(revision.digest)
+    if store.path(revision.digest).is_dir():
+        report(Phase.VERIFYING)
+        try:
+            if bundle := store.read(revision.digest):
+                return bundle
+        except BundleError as error:
+            log.error("stored bundle is corrupt, fetching it again", extra={"error": error.message})
+            store.quarantine(revision.digest)
     if not settings.tracking_uri:
         raise LoadFailure("BadConfig", "the bundle is not in the store and MLFLOW_TRACKING_URI is not set")
     report(Phase.FETCHING)
     deadline = time.monotonic() + settings.fetch_timeout
-    bundle = store.add(revision.digest, lambda into: download(revision, into, deadline, stop))
-    report(Phase.VERIFYING)
-    return bundle
+
+    def fetched(into: Path) -> None:
+        download(revision, into, deadline, stop)
+        report(Phase.VERIFYING)
+
+    return store.add(revision.digest, fetched)

@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from viridian_model.bundle import Bundle, directory_name, read_bundle, verify
+from viridian_model.canonical import directory_name
 from viridian_model.errors import BundleError
 from viridian_model.storage import partial_directory, publish
+
+if TYPE_CHECKING:
+    from viridian_model.bundle import Bundle
 
 _ABANDONED = 24 * 3600
 
@@ -32,10 +36,12 @@ class BundleStore:
             BundleError: the entry is corrupt.
         """
         path = self.path(digest)
-        return read_bundle(path, digest) if path.is_dir() else None
+        return _read(path, digest) if path.is_dir() else None
 
     def quarantine(self, digest: str) -> None:
         """Move a corrupt entry aside (one per digest is kept for whoever looks into it)."""
+        from viridian_model.bundle import verify
+
         path, aside = self.path(digest), self.root / f".{directory_name(digest)}.corrupt"
         shutil.rmtree(aside, ignore_errors=True)
         try:
@@ -62,10 +68,10 @@ class BundleStore:
         final = self.path(digest)
         with partial_directory(final) as partial:
             download(partial)
-            bundle = read_bundle(partial, digest)
+            bundle = _read(partial, digest)
             if publish(partial, final):
                 return replace(bundle, directory=final)
-        return read_bundle(final, digest)
+        return _read(final, digest)
 
     def _remove_abandoned(self) -> None:
         """Remove what pods that were killed while they fetched left behind."""
@@ -76,3 +82,10 @@ class BundleStore:
                 continue
             if old:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(path: Path, digest: str) -> Bundle:
+    # Here and not above: the module brings torch, which is imported while the files are fetched.
+    from viridian_model.bundle import read_bundle
+
+    return read_bundle(path, digest)

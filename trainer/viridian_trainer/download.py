@@ -6,7 +6,6 @@ from pathlib import Path
 
 from viridian_model.bundle import Bundle, read_bundle
 from viridian_model.errors import BundleError
-
 from viridian_trainer.environment import VersionRef
 from viridian_trainer.registry import Registry, VersionMissing
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from viridian_model.manifest import DIGEST
-
 from viridian_trainer.errors import BadConfig, BadUsage
 from viridian_trainer.eventlog import Window
 from viridian_trainer.spec import Data, Gate, parse_part

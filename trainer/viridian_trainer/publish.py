@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from viridian_model.ids import id_hash
-
 from viridian_trainer.eventlog.parquet import write_segment
 from viridian_trainer.eventlog.redis_stream import FIELD, RedisSource, reachable
 

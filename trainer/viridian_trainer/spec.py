@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
+
 from viridian_model.contract import DEFAULT_ARCHITECTURE, ModelSpec
 from viridian_model.errors import BadBundle
 from viridian_model.schema import Schema
-
 from viridian_trainer.errors import BadConfig
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLOCK = 1000
-CLUSTERS, GENRES = 8, 12
+CLUSTERS, GENRES = 4, 6
 BASE_LOGIT = -0.7
 #: Event number by which all users and items are born.
 HORIZON = 200_000
@@ -37,8 +37,8 @@ class SyntheticConfig:
     """
 
     seed: int = 7
-    users: int = 2000
-    items: int = 500
+    users: int = 1000
+    items: int = 300
     start: float = 1_700_000_000.0
     spacing: float = 1.0
     zipf: float = 1.0
@@ -65,7 +65,7 @@ class World:
         self.config = config
         generator = np.random.default_rng([config.seed, 0])
         self._cluster = generator.integers(0, CLUSTERS, config.users)
-        self._habit = generator.normal(0, 0.3, config.users)
+        self._habit = generator.normal(0, 1.0, config.users)
         self._activity = generator.lognormal(0, 1, config.users)
         self._user_birth = _births(generator, config.users)
         self._genre = generator.integers(0, GENRES, config.items)
@@ -86,8 +86,8 @@ class World:
         """Weight and quality per item and affinity by cluster and genre, between two change points."""
         generator = np.random.default_rng([self.config.seed, 1, era])
         weight: Floats = np.power(generator.permutation(self.config.items) + 3.0, -self.config.zipf)
-        quality = generator.normal(0, 0.9, self.config.items)
-        return weight, quality, generator.normal(0, 1.0, (CLUSTERS, GENRES))
+        quality = generator.normal(0, 0.5, self.config.items)
+        return weight, quality, generator.normal(0, 1.2, (CLUSTERS, GENRES))
 
     def _block(self, block: int) -> Iterator[tuple[int, Impression]]:
         generator = np.random.default_rng([self.config.seed, 2, block])

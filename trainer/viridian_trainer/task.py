@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from viridian_model.bundle import Bundle
-
 from viridian_trainer import result as termination
 from viridian_trainer.download import fetch_bundle
 from viridian_trainer.environment import (
@@ -51,10 +50,10 @@ def run(env: Mapping[str, str]) -> int:
         termination.write(outcome)
     except BaseException as error:
         failed, code = termination.failure(task, error)
+        termination.write(failed)
         if not isinstance(error, TaskError):
             _log.error("crashed: %s", termination.without_credentials(traceback.format_exc()))
-        _log.error("failed", extra={"exit_code": code, **failed["error"]})
-        termination.write(failed)
+        _log.error("failed", extra={"exit_code": code, "error": failed["error"]})
         return code
     _log.info("done", extra={"result": outcome})
     return 0

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
-from viridian_model.schema import Schema
 
+from viridian_model.schema import Schema
 from viridian_trainer.errors import BadData
 from viridian_trainer.eventlog import EventLog, Offset, Window, read
 

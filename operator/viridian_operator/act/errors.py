@@ -10,6 +10,7 @@ class NameTaken(Exception):
         super().__init__(f"{kind} {name} exists and does not belong to this ModelUpdate")
         self.kind = kind
         self.name = name
+        self.failures: tuple[str, ...] = ()
 
 
 class StillReferred(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import aiohttp
 
 from viridian_operator.act.children import Children, Raw
-from viridian_operator.act.errors import StillReferred
+from viridian_operator.act.errors import NameTaken, StillReferred
 from viridian_operator.act.jobs import create_job, delete_job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import InvalidTemplate
@@ -35,8 +35,9 @@ from viridian_operator.registry.mlflow import MlflowRegistry
 #: Makes the client of the ModelUpdate's registry when it is needed; reads its credentials.
 OpenRegistry = Callable[[], Awaitable[MlflowRegistry]]
 
-#: actions whose order keeps traffic safe: after a failed one none of them runs in this pass
-_TRAFFIC = (EnsureAdminSecret, EnsureRevision, EnsureService, DeleteRevision)
+#: After a failed one of these nothing is deleted in this pass. The others go on: the way back to a revision
+#: that serves must not depend on what happens to the one that is left.
+_TRAFFIC = (EnsureAdminSecret, EnsureRevision, EnsureService)
 
 
 class Executor:
@@ -66,18 +67,25 @@ class Executor:
         Raises
         ------
         NameTaken
-            At the first object that we need and that is not ours; nothing after it runs.
+            At the end, if an object that we need is not ours; ``failures`` holds all that failed.
         """
         run = _Run(Children(self._cluster, owner, raw), spec, owner, self._session, registry)
         failures: list[str] = []
-        blocked = False
+        taken: NameTaken | None = None
+        unsafe = False
         for action in actions:
-            if blocked and isinstance(action, _TRAFFIC):
-                failures.append(f"{_name(action)} was left out")
+            if unsafe and isinstance(action, DeleteRevision):
+                failures.append(f"{_name(action)}: put off until the actions before it succeed")
                 continue
-            problems = await run.attempt(action)
+            try:
+                problems = await run.attempt(action)
+            except NameTaken as error:
+                taken, problems = taken or error, [str(error)]
             failures += [f"{_name(action)}: {problem}" for problem in problems]
-            blocked = blocked or (bool(problems) and isinstance(action, _TRAFFIC))
+            unsafe = unsafe or (bool(problems) and isinstance(action, _TRAFFIC))
+        if taken is not None:
+            taken.failures = tuple(failures)
+            raise taken
         return failures
 
 

@@ -8,7 +8,8 @@ from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.secret import admin_secret, new_token, token_of
 from viridian_operator.act.manifests.service import service
 from viridian_operator.api.children import serving_port
-from viridian_operator.api.names import REVISION, admin_secret as secret_name
+from viridian_operator.api.names import REVISION
+from viridian_operator.api.names import admin_secret as secret_name
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import EnsureService
 from viridian_operator.kube.resources import DEPLOYMENT, SECRET

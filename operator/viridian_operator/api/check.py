@@ -13,7 +13,7 @@ from cronsim import CronSim, CronSimError
 
 from viridian_operator.api import names
 from viridian_operator.api.gate import Gate, Split
-from viridian_operator.api.rollout import Capacity, Prometheus, Rollout
+from viridian_operator.api.rollout import Bake, Capacity, Prometheus, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
 
@@ -96,11 +96,19 @@ def _gate(gate: Gate) -> Iterator[str]:
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:
     if rollout.capacity not in _SUPPORTED_CAPACITIES:
         yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge or Auto"
+    yield from _bake(rollout.bake)
     for check in rollout.health_checks:
         if check.golden and identity is not IdentityPolicy.DIGEST:
             yield f"health check {check.name} is golden, which needs serving.identity Digest: change one of them"
         if check.prometheus:
             yield from _prometheus(check.name, check.prometheus)
+
+
+def _bake(bake: Bake) -> Iterator[str]:
+    if bake.interval > bake.duration:
+        yield "rollout.bake.interval must not be longer than bake.duration: shorten the interval"
+    if bake.deadline is not None and bake.deadline < bake.duration:
+        yield "rollout.bake.deadline must not be shorter than bake.duration: lengthen the deadline"
 
 
 def _prometheus(name: str, check: Prometheus) -> Iterator[str]:

@@ -13,12 +13,13 @@ PORT_VARIABLE: Final = "VIRIDIAN_PORT"
 
 
 def is_ours(obj: Mapping[str, Any], name: str, uid: str) -> bool:
-    """Whether ``obj`` belongs to the ModelUpdate ``name``: labelled so, and controlled by nobody else."""
+    """Whether ``obj`` belongs to the ModelUpdate ``name``: controlled by it, or labelled so and controlled by none."""
     meta = obj.get("metadata") or {}
+    controllers = [ref.get("uid") for ref in meta.get("ownerReferences") or () if ref.get("controller")]
+    if controllers:
+        return controllers == [uid]
     labels = meta.get("labels") or {}
-    if labels.get(MANAGED_BY) != MANAGER or labels.get(MODEL_UPDATE) != name:
-        return False
-    return all(ref.get("uid") == uid for ref in meta.get("ownerReferences") or () if ref.get("controller"))
+    return bool(labels.get(MANAGED_BY) == MANAGER and labels.get(MODEL_UPDATE) == name)
 
 
 def serving_port(pod_spec: Mapping[str, Any], default: int) -> int:

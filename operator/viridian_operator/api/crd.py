@@ -45,7 +45,7 @@ _COLUMNS: Final = (
     ("Phase", "string", ".status.phase", 0),
     ("Active", "string", ".status.active.version", 0),
     ("Candidate", "string", ".status.update.candidate.version", 0),
-    ("Since", "date", ".status.active.since", 0),
+    ("Freshness", "date", ".status.freshAt", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
     ("Message", "string", ".status.message", 1),

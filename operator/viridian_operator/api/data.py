@@ -23,9 +23,9 @@ _ONE_SOURCE = rule(
     "name exactly one event log under source, e.g. redisStream: {url: redis://HOST:6379/0, stream: clicks}",
 )
 _DISTINCT = rule(
-    "self.categorical.all(x, self.categorical.exists_one(y, x == y))"
+    "!has(self.categorical) || (self.categorical.all(x, self.categorical.exists_one(y, x == y))"
     " && (!has(self.numeric) || self.numeric.all(x, self.numeric.exists_one(y, x == y)"
-    " && !self.categorical.exists(y, x == y)))",
+    " && !self.categorical.exists(y, x == y))))",
     "name every feature once, either under categorical or under numeric",
 )
 

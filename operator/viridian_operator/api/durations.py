@@ -43,7 +43,5 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration),
-    WithJsonSchema(
-        {"type": "string", "pattern": PATTERN, "minLength": 2, "maxLength": 20, RULES: [DURATION]}
-    ),
+    WithJsonSchema({"type": "string", "pattern": PATTERN, "minLength": 2, "maxLength": 20, RULES: [DURATION]}),
 ]

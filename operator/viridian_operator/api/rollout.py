@@ -22,7 +22,6 @@ _BAKE_DEADLINE = at_most(
     "self.deadline",
     "bake.deadline must not be shorter than bake.duration: lengthen the deadline",
 )
-_BAKE_DEADLINE["rule"] = f"!has(self.deadline) || {_BAKE_DEADLINE['rule']}"
 _ONE_KIND = rule(
     "[has(self.readyPercent), has(self.maxRestarts), has(self.golden), has(self.probe), has(self.prometheus)]"
     ".filter(given, given).size() == 1",

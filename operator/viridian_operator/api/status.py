@@ -141,9 +141,7 @@ class Evaluation(ApiModel):
     users: int = 0
     failed: list[str] = []
     run_id: str | None = Field(default=None, alias="runID")
-    overridden_by: str | None = Field(
-        default=None, description="request of a person that let it through all the same"
-    )
+    overridden_by: str | None = Field(default=None, description="request of a person that let it through all the same")
 
 
 class Attempts(ApiModel):
@@ -203,9 +201,7 @@ class Update(ApiModel):
     phase_since: Time
     deadline: Time | None = Field(default=None, description="end of the present phase")
     window: Window | None = None
-    total: int | None = Field(
-        default=None, description="events ever appended to the log up to the window's end"
-    )
+    total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
     attempts: Attempts = Attempts()
     candidate: Candidate | None = None
@@ -277,9 +273,7 @@ class Backoff(ApiModel):
 
     failures: int = 0
     until: Time | None = None
-    attempted_total: int | None = Field(
-        default=None, description="events in the log at the last attempt's window end"
-    )
+    attempted_total: int | None = Field(default=None, description="events in the log at the last attempt's window end")
 
 
 class Request(ApiModel):
@@ -317,6 +311,7 @@ class ModelUpdateStatus(ApiModel):
     conditions: list[Condition] = []
     phase: Phase = Phase.IDLE
     message: str = ""
+    fresh_at: Time | None = Field(default=None, description="newest event that what serves was trained on")
     active: Revision | None = None
     preview: Revision | None = None
     previous: Revision | None = None
@@ -331,9 +326,7 @@ class ModelUpdateStatus(ApiModel):
     backoff: Backoff = Backoff()
     next_scheduled: Time | None = None
     origin: Offsets = Field(default={}, description="where the first window of every lineage begins")
-    seen: dict[str, str] = Field(
-        default={}, description="hashes of the parts of the spec that were acted upon"
-    )
+    seen: dict[str, str] = Field(default={}, description="hashes of the parts of the spec that were acted upon")
     recovering: str | None = Field(default=None, description="version found serving while status was lost")
     failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")
     aliases: Aliases = Aliases()

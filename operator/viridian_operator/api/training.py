@@ -35,13 +35,9 @@ class TrainingDeadlines(ApiModel):
 class Training(ApiModel):
     """The training Job."""
 
-    nodes: int = Field(
-        default=1, ge=1, le=256, description="pods that train together; more than one need torchrun"
-    )
+    nodes: int = Field(default=1, ge=1, le=256, description="pods that train together; more than one need torchrun")
     processes_per_node: int = Field(default=1, ge=1, le=64, description="usually the number of GPUs of a pod")
-    full_retrain_every: int = Field(
-        default=50, ge=1, le=10000, description="every n-th update starts from nothing"
-    )
+    full_retrain_every: int = Field(default=50, ge=1, le=10000, description="every n-th update starts from nothing")
     seed: int = Field(default=7, ge=0, le=2**31 - 1, description="of initial weights and of the replay")
     retries: Retries = Retries()
     deadlines: TrainingDeadlines = TrainingDeadlines()

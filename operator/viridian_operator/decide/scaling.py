@@ -103,7 +103,9 @@ def _waiting(d: Draft, *, switched: bool) -> str:
     if not switched:
         return "waiting for the Service to select the new revision"
     endpoints = set(d.seen.active_service.endpoints) if d.seen.active_service else set()
-    return f"switched; waiting until only the new revision answers (endpoints: {', '.join(sorted(endpoints)) or 'none'})"
+    return (
+        f"switched; waiting until only the new revision answers (endpoints: {', '.join(sorted(endpoints)) or 'none'})"
+    )
 
 
 def _give_back(d: Draft, message: str) -> None:

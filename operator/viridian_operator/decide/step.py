@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from viridian_operator.api.conditions import Reason
+from viridian_operator.api.conditions import Reason, Type, set_condition
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide.aliases import check_aliases
@@ -108,3 +108,11 @@ def _moved(old: ModelUpdateStatus, new: ModelUpdateStatus) -> bool:
         return (update.number, update.phase, update.attempts) if update else ()
 
     return place(old) != place(new)
+
+
+def refuse(status: ModelUpdateStatus, problem: str, generation: int, now: datetime) -> ModelUpdateStatus:
+    """Status of a ModelUpdate whose spec cannot be read at all; everything else in it stays."""
+    conditions = set_condition(
+        status.conditions, Type.STALLED, True, Reason.INVALID_SPEC, problem, generation=generation, now=now
+    )
+    return status.but(conditions=conditions, message=problem, observed_generation=generation)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from viridian_operator.api.conditions import Reason, Type, drop_condition, set_condition
 from viridian_operator.api.names import MODEL_UPDATE, REVISION
 from viridian_operator.api.serving import IdentityPolicy
@@ -17,6 +19,7 @@ def summarise(d: Draft) -> None:
         message=_message(d),
         replicas=d.seen.ready_of(d.status.active.hash) if d.status.active else 0,
         selector=_selector(d),
+        fresh_at=_fresh_at(d),
         observed_generation=d.seen.generation,
     )
     _serving(d)
@@ -43,8 +46,8 @@ def _message(d: Draft) -> str:
         return d.update.message
     if d.stalled:
         return d.stalled[1]
-    if d.status.pending_trigger and d.seen.heads is None:
-        return f"an update is due, but the event log cannot be read: {d.seen.heads_error or 'not read yet'}"
+    if d.seen.heads_error and (d.status.pending_trigger or d.status.active is None):
+        return f"an update is due, but the event log cannot be read: {d.seen.heads_error}"
     if d.status.update:
         return f"update {d.status.update.number} {d.status.update.phase}: {d.status.update.message}"
     return "waiting for the first events" if d.status.active is None else f"version {d.status.active.version} serves"
@@ -53,6 +56,11 @@ def _message(d: Draft) -> str:
 def _selector(d: Draft) -> str:
     active = d.status.active
     return f"{MODEL_UPDATE}={d.seen.name},{REVISION}={active.hash}" if active else ""
+
+
+def _fresh_at(d: Draft) -> datetime | None:
+    active = d.status.active
+    return datetime.fromtimestamp(active.event_time, UTC) if active and active.event_time else None
 
 
 def _serving(d: Draft) -> None:

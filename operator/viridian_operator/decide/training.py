@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import Attempts, Candidate, Phase
+from viridian_operator.api.status import Attempts, Candidate, Phase, Window
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
@@ -65,7 +65,8 @@ def _complete(d: Draft, job: JobView) -> None:
         finish(d, Phase.FAILED, Reason.VERSION_MISSING, f"{job.name} succeeded but registered no version")
         return
     try:
-        candidate = _candidate(job.result)
+        # a pod that is gone took its termination message along; the registry's tags say the same
+        candidate = _candidate(job.result) if job.result else _recorded(registry.version)
     except ValueError as error:
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, str(error))
         return
@@ -84,6 +85,18 @@ def _candidate(result: Mapping[str, Any] | None) -> Candidate:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"the training result is incomplete: {first['loc']}: {first['msg']}") from error
+
+
+def _recorded(version: RegisteredVersion) -> Candidate:
+    if not version.trained_to or version.window is None:
+        raise ValueError(f"the result is lost, and version {version.version} lacks the tags of the contract")
+    return Candidate(
+        version=version.version,
+        digest=version.digest,
+        event_time=version.event_time,
+        trained_to=version.trained_to,
+        holdout=Window(start=version.trained_to, end=version.window.end),
+    )
 
 
 def _mismatch(d: Draft, candidate: Candidate, registered: RegisteredVersion) -> str:

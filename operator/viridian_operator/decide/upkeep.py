@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
-from viridian_operator.api.status import TRAINS, Phase, Revision
+from viridian_operator.api.status import TRAINS, Kind, Phase, Revision
 from viridian_operator.decide import evaluating, training
 from viridian_operator.decide.decision import (
     Action,
@@ -96,6 +96,8 @@ def _revisions(d: Draft) -> Iterator[Action]:
 
 
 def _asked(d: Draft, revision: Revision) -> bool:
+    if d.running and d.update.kind is Kind.REDEPLOY:
+        return True  # the record of the active revision holds them
     registry = d.seen.registry
     known = registry.version is not None and registry.version.version == revision.version
     return known or registry.lacks(f"version:{revision.version}")

@@ -36,7 +36,8 @@ class Cluster(Protocol):
     async def apply(self, obj: Manifest) -> Manifest:
         """Server-side apply as our field manager, taking fields over from others.
 
-        ``Conflict`` if ``metadata`` holds a ``uid`` or ``resourceVersion`` that is not the object's.
+        ``Conflict`` if ``metadata`` holds a ``resourceVersion`` that is not the object's; ``Invalid`` if it
+        holds a ``uid`` that is not.
         """
         ...
 
@@ -67,7 +68,7 @@ class Cluster(Protocol):
     async def apply_status(self, ref: ObjectRef, status: Mapping[str, Any], resource_version: str) -> Manifest:
         """Make ``status`` the whole of what we say in it: our fields that it leaves out are removed.
 
-        ``Conflict`` if the object changed since ``resource_version`` or is not the one with ``ref.uid``.
+        ``Conflict`` if the object changed since ``resource_version``, or was deleted and made anew.
         """
         ...
 
@@ -85,25 +86,20 @@ class ApiCluster:
         *,
         timeout: float = 10.0,
         attempts: int = 4,
-        observe: RequestObserver | None = None,
-        fence: Callable[[], None] | None = None,
+        observe: RequestObserver = ignore_requests,
     ) -> ApiCluster:
         """A client of the server that ``access`` names; see ``Transport`` for the parameters."""
         api = client.ApiClient(access)
         api.user_agent = USER_AGENT
-        return cls(
-            Transport(
-                client=DynamicClient(api),
-                timeout=timeout,
-                attempts=attempts,
-                observe=observe or ignore_requests,
-                fence=fence,
-            )
-        )
+        return cls(Transport(client=DynamicClient(api), timeout=timeout, attempts=attempts, observe=observe))
 
     def within(self, *, timeout: float, attempts: int = 1) -> ApiCluster:
         """The same connection with other limits."""
         return ApiCluster(self._transport.within(timeout=timeout, attempts=attempts))
+
+    def fenced(self, fence: Callable[[], None]) -> ApiCluster:
+        """The same connection with ``fence`` before every write; see ``Transport``."""
+        return ApiCluster(self._transport.fenced(fence))
 
     async def close(self) -> None:
         """Close the connections."""

@@ -41,7 +41,7 @@ class Elector:
 
     def fence(self) -> None:
         """To be called before every write: ends the process if its time is over, e.g. after it was frozen."""
-        if self._renewed is not None and self._overdue():
+        if self.leading and self._overdue():
             self._lost("the Lease was not renewed in time")
 
     async def acquire(self) -> None:

@@ -70,6 +70,10 @@ class Transport:
         """The same connection with other limits."""
         return replace(self, timeout=timeout, attempts=attempts)
 
+    def fenced(self, fence: Callable[[], None]) -> Transport:
+        """The same connection with ``fence`` before every write."""
+        return replace(self, fence=fence)
+
     async def send(self, call: Call) -> Manifest:
         """Send ``call`` until it is answered or its tries are used up.
 

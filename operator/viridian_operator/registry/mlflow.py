@@ -74,6 +74,19 @@ class MlflowRegistry:
         """The version that an update registered, ``update_tag`` being ``<uid>/<number>``."""
         return await self.version_by_tag(model, "viridian.update", update_tag)
 
+    async def last_update(self, model: str, uid: str) -> int:
+        """Largest number among the updates of ``uid`` that registered a version; 0 if none did."""
+        query, largest = {"filter": f"name={quoted(model)}", "max_results": "200"}, 0
+        while True:
+            answer = await self._rest.read(f"{API}/model-versions/search", query)
+            for raw in answer.get("model_versions") or []:
+                owner, _, number = ModelVersion.of(raw).tags.get("viridian.update", "").rpartition("/")
+                if owner == uid and number.isdigit():
+                    largest = max(largest, int(number))
+            if not (token := answer.get("next_page_token")):
+                return largest
+            query = {**query, "page_token": token}
+
     async def aliases(self, model: str) -> dict[str, str]:
         """Version number of every alias.
 

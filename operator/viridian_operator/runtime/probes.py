@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -29,19 +29,18 @@ class Heartbeat:
     def __init__(self, *, period: float = 0.5, memory: int = 60, report: Callable[[float], None]) -> None:
         self._period, self._report = period, report
         self._lags: deque[float] = deque([0.0], maxlen=memory)
-        self._due = time.monotonic() + period
 
     @property
-    def worst(self) -> float:
-        """The worst recent lag in seconds, a beat that is due now included."""
-        return max(*self._lags, time.monotonic() - self._due)
+    def lag(self) -> float:
+        """Seconds by which the last beat was late."""
+        return self._lags[-1]
 
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            self._due = time.monotonic() + self._period
+            due = time.monotonic() + self._period
             await asyncio.sleep(self._period)
-            self._lags.append(max(0.0, time.monotonic() - self._due))
+            self._lags.append(max(0.0, time.monotonic() - due))
             self._report(max(self._lags))
 
 
@@ -91,11 +90,11 @@ class ProbeServer:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def _answer(checks: dict[str, Check]) -> Callable[[web.Request], web.StreamResponse]:
-    async def answer(_: web.Request) -> web.Response:
+def _answer(checks: dict[str, Check]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(_: web.Request) -> web.StreamResponse:
         wrong = {name: text for name, check in checks.items() if (text := check())}
         lines = [f"[-] {name}: {text}" for name, text in wrong.items()]
         lines += [f"[+] {name}" for name in checks if name not in wrong]
         return web.Response(status=503 if wrong else 200, text="\n".join(lines) + "\n")
 
-    return answer  # type: ignore[return-value]
+    return answer

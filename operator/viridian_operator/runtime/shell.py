@@ -7,10 +7,7 @@ object, keeps no state, and never holds a decision. This is the one module that 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -33,8 +30,6 @@ from viridian_operator.kube.resources import (
 
 CHILDREN = (JOB, DEPLOYMENT, SERVICE, POD, ENDPOINT_SLICE)
 OURS = f"{names.MANAGED_BY}={names.MANAGER}"
-
-log = logging.getLogger(__name__)
 
 
 def parent_of(body: Mapping[str, Any]) -> Key | None:
@@ -60,37 +55,47 @@ class Shell:
         Namespaces to watch; none means all of them.
     enqueue
         Called with the key of every ModelUpdate that something happened to.
+    take_signals
+        Called when kopf has put its signal handlers in place, to put back others.
     """
 
     def __init__(
-        self, access: client.Configuration, *, namespaces: tuple[str, ...], enqueue: Callable[[Key], None]
+        self,
+        access: client.Configuration,
+        *,
+        namespaces: tuple[str, ...],
+        enqueue: Callable[[Key], None],
+        take_signals: Callable[[], None],
     ) -> None:
         self._access, self._namespaces, self._enqueue = access, namespaces, enqueue
+        self._take_signals = take_signals
         self._stop = asyncio.Event()
         self.started = asyncio.Event()
 
     async def run(self) -> None:
         """Watch until ``stop`` is called.
 
+        kopf treats every task that is created after its start as its own and waits for it at the end, so
+        long-lived tasks must exist before.
+
         Raises
         ------
         Exception
             Whatever ended a watch for good; the process should end, too.
         """
-        # The flag alone stops kopf. A signal beside it would leave kopf waiting 5 s for its own task,
-        # therefore its signal handlers are taken out again as soon as it has set them.
-        running = asyncio.create_task(
-            kopf.operator(
-                registry=self._registry(),
-                settings=self._settings(),
-                standalone=True,
-                clusterwide=not self._namespaces,
-                namespaces=self._namespaces,
-                stop_flag=self._stop,
-            ),
-            name="kopf",
+        before = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=self._registry(),
+            settings=self._settings(),
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
         )
-        await running
+        # kopf takes the process's signals. It is stopped by its flag alone: with a signal beside the flag
+        # it waits 5 s for a task of its own.
+        self._take_signals()
+        await kopf.run_tasks(tasks, ignored=before)
 
     def stop(self) -> None:
         """End ``run``."""
@@ -136,6 +141,7 @@ class Shell:
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context(self._access)),
             headers={"User-Agent": USER_AGENT},
             middlewares=[self._authorize],
+            proxy=self._access.proxy,
             trust_env=True,
             read_bufsize=2**21,
         )

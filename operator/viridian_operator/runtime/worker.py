@@ -36,6 +36,8 @@ class Workers:
         Seconds after which a pass is cancelled and counted as failed.
     resync
         Longest time in seconds without a pass, spread upwards by up to a half.
+    gate
+        Passes begin when it is set; until then keys gather in the queue.
     """
 
     queue: WorkQueue[Key]
@@ -44,6 +46,7 @@ class Workers:
     count: int
     timeout: float
     resync: float
+    gate: asyncio.Event
     jitter: Callable[[], float] = random.random
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -71,6 +74,7 @@ class Workers:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _work(self) -> None:
+        await self.gate.wait()
         while True:
             key = await self.queue.get()
             try:

@@ -50,11 +50,11 @@ class Reading:
 
 
 @dataclass
-class _Log:
+class _Log[K: Hashable]:
     """What is known of one source; the lock makes simultaneous reads one."""
 
     reader: HeadsReader | None = None
-    waiting: dict[Hashable, int] = field(default_factory=dict)
+    waiting: dict[K, int] = field(default_factory=dict)
     heads: Heads | None = None
     read_at: float = 0.0
     error: str = ""
@@ -63,7 +63,7 @@ class _Log:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class HeadsPoller:
+class HeadsPoller[K: Hashable]:
     """Wakes those who wait for a log to grow.
 
     Parameters
@@ -78,32 +78,32 @@ class HeadsPoller:
 
     def __init__(
         self,
-        notify: Callable[[Hashable], None],
+        notify: Callable[[K], None],
         *,
         interval: float = 5.0,
         connect: Callable[[StreamSource], HeadsReader] = RedisStreams,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._notify, self._interval, self._connect, self._clock = notify, interval, connect, clock
-        self._logs: dict[StreamSource, _Log] = {}
+        self._logs: dict[StreamSource, _Log[K]] = {}
         self._changed = asyncio.Event()
 
-    def watch(self, key: Hashable, source: StreamSource, total_threshold: int) -> None:
+    def watch(self, key: K, source: StreamSource, total_threshold: int) -> None:
         """Call back ``key`` once ``source`` holds at least so many entries; replaces what it waited for."""
         for other, entry in self._logs.items():
             if other != source:
                 entry.waiting.pop(key, None)
-        self._logs.setdefault(source, _Log()).waiting[key] = total_threshold
+        self._logs.setdefault(source, _Log[K]()).waiting[key] = total_threshold
         self._changed.set()
 
-    def unwatch(self, key: Hashable) -> None:
+    def unwatch(self, key: K) -> None:
         """``key`` waits for nothing any more."""
         for entry in self._logs.values():
             entry.waiting.pop(key, None)
 
     def latest(self, source: StreamSource) -> Reading:
         """What was read last, without reading."""
-        entry = self._logs.get(source) or _Log()
+        entry = self._logs.get(source) or _Log[K]()
         age = self._clock() - entry.read_at if entry.heads else float("inf")
         return Reading(entry.heads, age, entry.error)
 
@@ -112,7 +112,7 @@ class HeadsPoller:
 
         After a failure nothing is asked until the next poll is due, so that callers need not wait for it.
         """
-        entry = self._logs.setdefault(source, _Log())
+        entry = self._logs.setdefault(source, _Log[K]())
         asked = self._clock()
         async with entry.lock:
             # While we waited for the lock somebody else may have read for us, or failed.
@@ -152,7 +152,7 @@ class HeadsPoller:
             if entry.next_at <= self._clock():
                 await self._read(source, entry)
 
-    async def _read(self, source: StreamSource, entry: _Log) -> None:
+    async def _read(self, source: StreamSource, entry: _Log[K]) -> None:
         try:
             if entry.reader is None:
                 entry.reader = self._connect(source)
@@ -165,14 +165,14 @@ class HeadsPoller:
             entry.next_at = self._clock() + self._interval
             self._wake(entry, entry.heads.total)
 
-    def _failed(self, source: StreamSource, entry: _Log, error: SourceError) -> None:
+    def _failed(self, source: StreamSource, entry: _Log[K], error: SourceError) -> None:
         if error.message != entry.error:
             log.warning("cannot read the heads of stream %s: %s", source.stream, error)
         entry.error, entry.failures = error.message, entry.failures + 1
         factor = min(2 ** (entry.failures - 1), LONGEST_BACKOFF)
         entry.next_at = self._clock() + self._interval * factor
 
-    def _wake(self, entry: _Log, total: int) -> None:
+    def _wake(self, entry: _Log[K], total: int) -> None:
         for key in [key for key, threshold in entry.waiting.items() if total >= threshold]:
             del entry.waiting[key]
             self._notify(key)

@@ -9,10 +9,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sample_bundle import ROWS, SCHEMA, make_model, write
+
 from viridian_model.bundle import FILES, MANIFEST, read_bundle, verify
 from viridian_model.canonical import canonical_json
 from viridian_model.errors import BadBundle, BundleError, DigestMismatch
-from viridian_model.inference import infer, inputs_of_rows
+from viridian_model.inference import check_golden, infer, inputs_of_rows
+from viridian_model.manifest import merkle_root_of, tables_of
+from viridian_model.schema import Schema
 
 
 def test_what_was_written_is_read_back_and_answers_the_same(tmp_path: Path) -> None:
@@ -24,6 +27,28 @@ def test_what_was_written_is_read_back_and_answers_the_same(tmp_path: Path) -> N
     assert bundle.optimizer()["step"] == 3
     assert bundle.manifest.tables["user"].rows == 8
     assert bundle.manifest.to_json()["window"] == {"from": {"0": "0@0-0"}, "to": {"0": "40@5-0"}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        Schema(categorical=("user", "item", "type")),
+        Schema(categorical=(), numeric=("price",)),
+    ],
+)
+def test_fields_of_one_sort_are_enough(tmp_path: Path, schema: Schema) -> None:
+    bundle = read_bundle(tmp_path / "b", write(tmp_path / "b", schema=schema))
+    check_golden(bundle.load_model(), bundle.golden)
+
+
+def test_the_merkle_root_covers_every_saved_tensor() -> None:
+    _, model = make_model()
+    roots = {merkle_root_of(model, tables_of(model))}
+    for tensor in model.parameters():
+        with torch.no_grad():
+            tensor[...] += 1
+        roots.add(merkle_root_of(model, tables_of(model)))
+    assert len(roots) == 1 + len(list(model.parameters()))
 
 
 def test_equal_training_gives_equal_bytes(tmp_path: Path) -> None:

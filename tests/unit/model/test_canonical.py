@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from viridian_model.canonical import canonical_json, digest_of
 
 JSON = st.recursive(

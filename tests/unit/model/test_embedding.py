@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from viridian_model.contract import ModelSpec
 from viridian_model.embedding import ExpandableEmbedding
 from viridian_model.features import FeatureBatch

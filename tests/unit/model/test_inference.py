@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from sample_bundle import ROWS, SCHEMA, make_model
+
 from viridian_model.contract import ModelSpec, resolve
 from viridian_model.errors import BadBundle, InputError, WarmupFailed
 from viridian_model.features import FeatureBatch

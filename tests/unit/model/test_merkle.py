@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from viridian_model.merkle import LEAF_ROWS, MerkleTree, root_of_roots
 
 

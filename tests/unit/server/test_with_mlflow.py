@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BODY, INFER, Process, Site, exchange, until
+from pod import BODY, INFER, Process, Site, exchange, until
 from sample_bundle import write
 
 Start = Callable[..., Process]
@@ -28,7 +28,7 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{root}/mlflow.db", "--serve-artifacts", "--workers", "1"]
     command += ["--artifacts-destination", str(root / "artifacts")]
-    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (root / "log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
+
 from viridian_model.ids import id_hash
 
 HORIZON = 100_000

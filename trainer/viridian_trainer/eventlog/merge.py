@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from viridian_model.schema import Schema
-
 from viridian_trainer.eventlog.log import EventLog, Record
 from viridian_trainer.eventlog.offset import Offset, Window
 from viridian_trainer.eventlog.schema import Event, Unreadable, parse

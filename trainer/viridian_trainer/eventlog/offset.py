@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from viridian_model.canonical import canonical_json
-
 from viridian_trainer.errors import BadUsage
 
 #: Position in one partition, ``<n>`` (Parquet) or ``<n>@<id>`` (Redis); ``n`` entries stand before it.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from viridian_model.schema import Schema
-
 from viridian_trainer.eventlog.log import Record
 
 

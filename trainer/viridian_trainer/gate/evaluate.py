@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from viridian_model.bundle import Bundle
 from viridian_model.contract import RankingModel
 from viridian_model.errors import BundleError
 from viridian_model.schema import Schema
-
 from viridian_trainer.errors import BadConfig, GateInputMissing
 from viridian_trainer.eventlog import EventLog, Window, check_present, read
 from viridian_trainer.gate import hygiene

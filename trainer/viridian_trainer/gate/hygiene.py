@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+
 from viridian_model.contract import RankingModel
 from viridian_model.errors import WarmupFailed
 from viridian_model.inference import Golden, check_golden
 from viridian_model.schema import Schema, Signature
-
 from viridian_trainer.gate.scoring import Scores
 
 #: Greatest growth of the 99.9 % quantile of row norms of a table, or of the norm of a dense tensor.

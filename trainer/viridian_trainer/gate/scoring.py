@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from viridian_model.contract import RankingModel
 from viridian_model.features import FeatureBatch
 from viridian_model.ids import id_hash
-
 from viridian_trainer.eventlog import Entry, Event
 from viridian_trainer.eventlog.dedup import RecentIds
 from viridian_trainer.gate.statistics import Floats, Ints

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from viridian_model.schema import Schema
 
+from viridian_model.schema import Schema
 from viridian_trainer.errors import BadConfig
 from viridian_trainer.gate.scoring import Holdout, Scores
 from viridian_trainer.spec import Slice

@@ -17,9 +17,9 @@ import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
+
 from viridian_model.canonical import digest_of
 from viridian_model.storage import sync
-
 from viridian_trainer.environment import Update
 from viridian_trainer.errors import BadConfig
 

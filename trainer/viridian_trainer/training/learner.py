@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
 from viridian_model.contract import RankingModel
 from viridian_model.features import FeatureBatch
 from viridian_model.ids import hash_ids
-
 from viridian_trainer.eventlog import Entry, Event, Offset
 from viridian_trainer.eventlog.dedup import RecentIds, Watermark
 from viridian_trainer.spec import TrainerConfig
@@ -49,13 +49,16 @@ class Learner:
         self.model = model
         self.config = config
         self.offsets = dict(offsets)
-        self.optimizer = GrowingAdagrad(model, config.learning_rate, config.initial_accumulator)
+        self.optimizer = self._new_optimizer()
         self.recent = RecentIds()
         self.watermark = Watermark(lateness=lateness)
         self.popularity = ItemCounts()
         self.counts = Counts()
         self.golden: deque[dict[str, Any]] = deque(maxlen=GOLDEN_ROWS)
         self._pending: list[Event] = []
+
+    def _new_optimizer(self) -> GrowingAdagrad:
+        return GrowingAdagrad(self.model, self.config.learning_rate, self.config.initial_accumulator)
 
     @property
     def batch_is_full(self) -> bool:
@@ -102,10 +105,7 @@ class Learner:
         self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
 
     def _losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
-        for name, table in self.model.embedding_tables().items():
-            if name in batch.categorical:
-                table.grow(batch.categorical[name])
-        self.optimizer.grow()
+        self.optimizer.grow(batch)
         logits = self.model(batch)
         return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="none")
 
@@ -144,6 +144,7 @@ class Learner:
         """Go on from a checkpoint, in exactly the state that `state` gave."""
         own = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
         self.model.load_state_dict(own)
+        self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
         self.load_kept(tensors)
         torch.set_rng_state(tensors["random"])
         self.offsets = dict(meta["offsets"])

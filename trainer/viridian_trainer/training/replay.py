@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
 from viridian_model.features import FeatureBatch
 from viridian_model.schema import Schema
-
+from viridian_trainer.errors import DataTrimmed
 from viridian_trainer.eventlog import EventLog, Offset, Window, count_before
 from viridian_trainer.eventlog.schema import Event, Unreadable, parse
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,19 +85,23 @@ def _available(log: EventLog, origin: Mapping[str, Offset], start: Mapping[str, 
     return Window(first, dict(start))
 
 
-def _pick(log: EventLog, history: Window, ordinals: np.ndarray[Any, Any], schema: Schema) -> Iterator[Event]:
+def _pick(log: EventLog, history: Window, ordinals: NDArray[np.int64], schema: Schema) -> Iterator[Event]:
     """The readable events at ``ordinals``, which count through the partitions one after the other."""
     passed = 0
     for partition in history.partitions:
         size = history.count(partition)
         inside = ordinals[(ordinals >= passed) & (ordinals < passed + size)] - passed
-        chosen = set(inside.tolist())
         passed += size
-        if not chosen:
-            continue
-        for position, record in enumerate(log.records(partition, history.start[partition], history.end[partition])):
+        if len(inside):
+            yield from _pick_in(log, history, partition, set(inside.tolist()), schema)
+
+
+def _pick_in(log: EventLog, history: Window, partition: str, chosen: set[int], schema: Schema) -> Iterator[Event]:
+    records = log.records(partition, history.start[partition], history.end[partition])
+    try:
+        for position, record in enumerate(records):
             if position in chosen:
-                try:
+                with suppress(Unreadable):
                     yield parse(record, schema)
-                except Unreadable:
-                    continue
+    except DataTrimmed as missing:  # single entries may be deleted from history, for instance on a user's request
+        _log.warning("history is incomplete: %s", missing.message)

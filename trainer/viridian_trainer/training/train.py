@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
+
 from viridian_model.bundle import Bundle
 from viridian_model.contract import ModelSpec, RankingModel
 from viridian_model.features import FeatureBatch
-
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadConfig, BadData
 from viridian_trainer.eventlog import EventLog, Offset, Window, check_present, read
@@ -70,7 +70,6 @@ def train(
     Stopped
         If a stop was requested; a checkpoint was written.
     """
-    begun = time.monotonic()
     config, rest = split_config(task.config)
     parent = None if task.update.kind == "Full" else parent
     spec = model_spec(config, rest, task.data.event_schema)
@@ -79,6 +78,7 @@ def train(
     store.open()
     learner = _new_learner(task, config, spec, parent)
     origin = origin_of(parent) if parent else task.window.start
+    begun = time.monotonic()
     saved = store.newest()
     plan = _resume(learner, saved) if saved else _prepare(task, log, learner, origin)
     read_done = time.monotonic()
@@ -118,6 +118,8 @@ def _make_deterministic(config: TrainerConfig, seed: int) -> None:
     torch.manual_seed(seed)
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.device == "cpu")
+    # The default, said aloud, since torch warns otherwise.
+    torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
 
 
 def _new_learner(task: TrainInput, config: TrainerConfig, spec: ModelSpec, parent: Bundle | None) -> Learner:

@@ -70,6 +70,7 @@ class SimPod:
     lost: bool = False
     restarts: int = 0
     retired: bool = False
+    lies: bool = False
 
 
 @dataclass
@@ -93,8 +94,8 @@ class World:
     verdicts: dict[str, str] = field(default_factory=dict)
     #: trouble that pods of a version have from their start
     stillborn: dict[str, PodTrouble] = field(default_factory=dict)
-    #: versions whose pods report another digest
-    liars: set[str] = field(default_factory=set)
+    #: versions whose pods report another digest; the first pod tells the truth if the value says so
+    liars: dict[str, bool] = field(default_factory=dict)
     #: versions whose health checks fail
     unhealthy: set[str] = field(default_factory=set)
     #: how often the training Job of an update fails before it succeeds, and how
@@ -155,7 +156,7 @@ class World:
         alive = not p.lost and p.broken is None
         identity = None
         if alive:
-            digest = "sha256:other" if p.version in self.liars else p.digest
+            digest = "sha256:other" if p.lies else p.digest
             identity = Identity(version=p.version, digest=digest, ready=p.ready, retired=p.retired)
         return PodView(
             name=name,
@@ -241,6 +242,7 @@ class World:
             revision = d.revision
             pod = SimPod(revision.hash, revision.version, revision.digest, born=self.now)
             pod.broken = self.stillborn.get(revision.version)
+            pod.lies = revision.version in self.liars and not (index == 0 and self.liars[revision.version])
             pod.restarts = 5 if pod.broken in (PodTrouble.CRASH_LOOP, PodTrouble.OUT_OF_MEMORY) else 0
             self.pods[f"{revision.hash}-{index}-{len(self.pods)}-{self.now.timestamp()}"] = pod
 
@@ -397,7 +399,7 @@ class World:
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
         assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"
-        assert not any(p.version in self.liars for p in ready), "switched to pods that serve something else"
+        assert not any(p.lies for p in ready), "switched to pods that serve something else"
         if update.window is not None:
             passed = update.evaluation and (update.evaluation.verdict == "Pass" or update.evaluation.overridden_by)
             assert passed, "switched without a Pass of the gate"

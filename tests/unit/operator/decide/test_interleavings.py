@@ -56,13 +56,13 @@ class Interleavings(RuleBasedStateMachine):
     def next_verdict(self, verdict: str) -> None:
         self.world.verdicts[str(len(self.world.versions) + 1)] = verdict
 
-    @rule(kind=st.sampled_from(["unhealthy", "liar", *PodTrouble]))
+    @rule(kind=st.sampled_from(["unhealthy", "liar", "half a liar", *PodTrouble]))
     def next_version_is_bad(self, kind: str) -> None:
         version = str(len(self.world.versions) + 1)
         if kind == "unhealthy":
             self.world.unhealthy.add(version)
-        elif kind == "liar":
-            self.world.liars.add(version)
+        elif "liar" in kind:
+            self.world.liars[version] = kind.startswith("half")
         else:
             self.world.stillborn[version] = PodTrouble(kind)
 

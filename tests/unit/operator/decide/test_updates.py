@@ -207,8 +207,9 @@ def test_a_candidate_that_does_not_start_fails_with_its_reason(
     assert not first.pods_of("2")
 
 
-def test_pods_that_serve_another_digest_never_get_traffic(first: World) -> None:
-    first.liars.add("2")
+@pytest.mark.parametrize("first_is_honest", [False, True])
+def test_pods_that_serve_another_digest_never_get_traffic(first: World, first_is_honest: bool) -> None:
+    first.liars["2"] = first_is_honest
     more_events(first)
     first.settle()
     ended(first, Phase.FAILED, "IdentityMismatch")

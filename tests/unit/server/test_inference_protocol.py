@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from conftest import BODY, INFER, TOKEN, Site
+from pod import BODY, INFER, TOKEN, Site
 from sample_bundle import make_model, write
+
 from viridian_model.bundle import Bundle, read_bundle
 from viridian_model.inference import infer
 from viridian_server.application import make_application

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from conftest import BODY, DEADLINE, INFER, Process, Site, exchange, until
+from pod import BODY, DEADLINE, INFER, Process, Site, exchange, until
 
 Start = Callable[..., Process]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sample_bundle import write
+
 from viridian_model.errors import BundleError, DigestMismatch
 from viridian_server import registry
 from viridian_server.failure import EXIT_CODES, LoadFailure, write_termination_log

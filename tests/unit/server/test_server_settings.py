@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from viridian_server.failure import LoadFailure
 from viridian_server.revision import read_revision
 from viridian_server.settings import read_settings

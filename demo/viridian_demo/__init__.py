@@ -1,0 +1,1 @@
+"""Demonstration of Viridian: traffic, events and the scenes that use them."""

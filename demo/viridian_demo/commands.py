@@ -1,0 +1,95 @@
+"""kubectl, helm and the project's own commands, run as a person would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class CommandFailed(Exception):
+    """A command ended with an error; the text holds its last lines."""
+
+
+def run(*command: str, stdin: str | None = None, env: dict[str, str] | None = None, show: bool = False) -> str:
+    """Run a command and return what it printed.
+
+    Parameters
+    ----------
+    show
+        Let it write to the terminal, for commands that show progress of their own.
+
+    Raises
+    ------
+    CommandFailed
+        If it ends with another code than 0.
+    """
+    result = subprocess.run(
+        command,
+        input=stdin,
+        text=True,
+        stdout=None if show else subprocess.PIPE,
+        stderr=None if show else subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
+    if result.returncode != 0:
+        last = "\n".join((result.stderr or result.stdout or "").strip().splitlines()[-5:])
+        raise CommandFailed(f"{' '.join(command[:4])} … ended with code {result.returncode}: {last}")
+    return result.stdout or ""
+
+
+def local(*arguments: str, show: bool = False) -> str:
+    """The one-machine Kubernetes of this repository."""
+    env = {"PYTHONPATH": str(ROOT / "local")}
+    return run(sys.executable, "-m", "viridian_local", *arguments, env=env, show=show).strip()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where kubectl and helm are, and which cluster they talk to."""
+
+    kubectl_path: str
+    helm_path: str
+    kubeconfig: str
+    env: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, kubeconfig: str, bindir: str | None) -> Tools:
+        """Tools from the local cluster's cache, else from PATH.
+
+        Raises
+        ------
+        CommandFailed
+            If one is missing.
+        """
+        paths = {}
+        for name in ("kubectl", "helm"):
+            candidate = Path(bindir) / name if bindir else None
+            found = str(candidate) if candidate and candidate.exists() else shutil.which(name)
+            if found is None:
+                raise CommandFailed(
+                    f"{name} is not installed; install it, or unset KUBECONFIG to use the local cluster"
+                )
+            paths[name] = found
+        return cls(paths["kubectl"], paths["helm"], kubeconfig, {"KUBECONFIG": kubeconfig})
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl."""
+        return run(self.kubectl_path, *arguments, stdin=stdin, env=self.env)
+
+    def helm(self, *arguments: str) -> str:
+        """Run helm."""
+        return run(self.helm_path, *arguments, env=self.env)
+
+    def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        """One object."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-n", namespace, "-o", "json"))
+        return found

@@ -1,0 +1,67 @@
+"""Users' behaviour, appended to the event log through a port-forward, as a producer outside would see it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from viridian_demo.commands import CommandFailed, Tools, run
+from viridian_demo.install import SYSTEM
+from viridian_demo.screen import Screen
+
+FORWARD_DEADLINE = 30.0
+
+
+@dataclass
+class Producer:
+    """Appends events and remembers where it is."""
+
+    tools: Tools
+    screen: Screen
+    data: str
+    first: int = 0
+
+    def append(self, count: int, *, poison: bool = False) -> None:
+        """Append the next ``count`` events; poisoned ones have inverted labels."""
+        what = f"{count} {'poisoned ' if poison else ''}events"
+        with self.screen.step(f"appending {what}"), _forwarded(self.tools) as port:
+            command = [sys.executable, "-m", "viridian_trainer", "generate", "--redis", f"redis://127.0.0.1:{port}/0"]
+            command += ["--stream", "clicks", "--partitions", "4", "--events", str(count), "--first", str(self.first)]
+            command += ["--data", self.data, *(["--flip-labels"] if poison else [])]
+            run(*command, env={"TERM": "dumb"})
+        self.first += count
+
+
+@contextlib.contextmanager
+def _forwarded(tools: Tools) -> Iterator[int]:
+    """A local port that leads to Redis."""
+    command = [tools.kubectl_path, "port-forward", "-n", SYSTEM, "service/viridian-redis", ":6379"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tools.env})
+    lines: queue.Queue[str] = queue.Queue()
+    stdout = process.stdout
+    if stdout is None:
+        raise CommandFailed("kubectl port-forward has no output")
+
+    def read() -> None:
+        for line in stdout:
+            lines.put(line)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        line = lines.get(timeout=FORWARD_DEADLINE)
+        found = re.search(r"127\.0\.0\.1:(\d+)", line)
+        if found is None:
+            raise CommandFailed(f"kubectl port-forward said {line!r}")
+        yield int(found[1])
+    except queue.Empty:
+        raise CommandFailed("kubectl port-forward to Redis did not come up") from None
+    finally:
+        process.terminate()
+        process.wait(10)

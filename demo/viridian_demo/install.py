@@ -1,0 +1,71 @@
+"""From an empty machine, or a cluster of one's own, to an installed Viridian."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+
+from viridian_demo.commands import ROOT, Tools, local
+from viridian_demo.screen import Screen
+
+NAMESPACE = "recsys"
+SYSTEM = "viridian-system"
+
+
+def image(name: str) -> str:
+    """Image of a part; a registry of one's own is named by ``VIRIDIAN_IMAGES`` and ``VIRIDIAN_TAG``."""
+    return f"{os.environ.get('VIRIDIAN_IMAGES', 'viridian.local')}/{name}:{os.environ.get('VIRIDIAN_TAG', 'dev')}"
+
+
+def cluster(screen: Screen) -> tuple[Tools, bool]:
+    """Tools for the cluster of ``KUBECONFIG``, else for the local one, which is started if need be.
+
+    Returns the tools and whether the cluster is the local one.
+    """
+    if own := os.environ.get("KUBECONFIG"):
+        screen.say(f"using the cluster of KUBECONFIG={own}")
+        return Tools.find(own, None), False
+    with screen.step("one-machine Kubernetes"):
+        local("up", show=True)
+    with screen.step("images"):
+        local("images", show=True)
+    return Tools.find(local("kubeconfig"), local("bindir")), True
+
+
+def install(tools: Tools, screen: Screen, *, own_images: bool) -> None:
+    """Install or upgrade the chart, with MLflow and Redis for trials."""
+    values = [
+        "mlflow.enabled=true",
+        "redis.enabled=true",
+        f"image.repository={image('operator').rpartition(':')[0]}",
+        f"image.tag={image('operator').rpartition(':')[2]}",
+    ]
+    if own_images:
+        for part in ("mlflow", "redis"):
+            repository, _, tag = image(part).rpartition(":")
+            values += [f"{part}.image.repository={repository}", f"{part}.image.tag={tag}"]
+    sets = [argument for value in values for argument in ("--set", value)]
+    with screen.step("helm install: operator, MLflow, Redis"):
+        chart = str(ROOT / "charts" / "viridian")
+        tools.helm("upgrade", "--install", "viridian", chart, "-n", SYSTEM, "--create-namespace", *sets)
+        for part in ("viridian", "viridian-mlflow", "viridian-redis"):
+            tools.kubectl("rollout", "status", f"deployment/{part}", "-n", SYSTEM, "--timeout=300s")
+
+
+def manifest(name: str, **values: str) -> str:
+    """A manifest of the demo with its placeholders filled in."""
+    text = (files("viridian_demo") / "manifests" / f"{name}.yaml").read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = text.replace(key, value)
+    return text
+
+
+def clean(tools: Tools, screen: Screen) -> None:
+    """Remove what an earlier demo left, so that the story starts at its beginning."""
+    with screen.step("removing what an earlier run left"):
+        tools.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=180s")
+        tools.kubectl(
+            "delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component in (redis,mlflow)", "--wait=true"
+        )
+        for part in ("viridian-mlflow", "viridian-redis"):
+            tools.kubectl("rollout", "status", f"deployment/{part}", "-n", SYSTEM, "--timeout=300s")

@@ -1,0 +1,44 @@
+"""Base images made of Debian packages alone, for machines that cannot reach a container registry."""
+
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+
+from viridian_local import buildah
+from viridian_local.commands import follow
+from viridian_local.packages import IMAGES, ensure_packages
+from viridian_local.paths import cache_dir
+from viridian_local.progress import step
+
+SUITE = "trixie"
+_PYTHON = ("python3", "python3-venv", "ca-certificates")
+PACKAGES = {
+    "python": _PYTHON,
+    "torch": (*_PYTHON, "python3-torch"),
+}
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/include/*")
+
+
+def key(name: str) -> str:
+    """Hash of what decides the base; a newer Debian package alone does not change it."""
+    return hashlib.sha256(repr((SUITE, PACKAGES[name], _LEFT_OUT)).encode()).hexdigest()[:12]
+
+
+def ensure(name: str) -> str:
+    """Make the base image unless buildah has it; return its name."""
+    image = f"localhost/viridian-base-{name}:{key(name)}"
+    if buildah.exists(image):
+        return image
+    ensure_packages(IMAGES)
+    with step(f"Making the base image “{name}” from Debian packages (once)") as running:
+        scratch = Path(tempfile.mkdtemp(prefix=".base-", dir=cache_dir()))
+        try:
+            excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+            chosen = ["--variant=minbase", f"--include={','.join(PACKAGES[name])}", *excluded]
+            follow(["mmdebstrap", *chosen, SUITE, str(scratch / "base.tar")], running)
+            (scratch / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
+            buildah.build(scratch / "Containerfile", scratch, image, {}, running)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return image

@@ -1,0 +1,1 @@
+"""Health checks of a bake, one file per kind."""

@@ -1,0 +1,120 @@
+"""What a pass has to look at beyond the children, out of spec and status alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from viridian_operator.api.serving import IdentityPolicy
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
+
+#: nothing slow is asked while traffic moves or may have to move back
+_SWIFT = frozenset({Phase.VERIFYING, Phase.SCALING, Phase.SWITCHING, Phase.BAKING, Phase.ROLLING_BACK})
+_GREEN_PROVES = frozenset({Phase.PREPARING, Phase.VERIFYING, Phase.SCALING})
+_ALL_PROVE = frozenset({Phase.SWITCHING, Phase.BAKING, Phase.ROLLING_BACK})
+_GOLDEN = frozenset({Phase.VERIFYING, Phase.SCALING})
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Questions of one pass.
+
+    Attributes
+    ----------
+    jobs
+        List the Jobs.
+    heads
+        Read the ends of the event log.
+    aliases
+        Read the registry's aliases.
+    version
+        Number of the version to read; "" for none.
+    candidate
+        Read the version of the running update once its training Job is complete.
+    unless_deployed
+        Revision hash whose Deployment makes ``version`` needless: its golden requests are in its record.
+    identity
+        Revision hashes whose ready pods say what they serve; None: all.
+    golden
+        The same for golden requests.
+    service
+        Revision hash that the active Service should answer for, once it selects it.
+    checks
+        The health checks of the bake are due.
+    """
+
+    jobs: bool = False
+    heads: bool = False
+    aliases: bool = False
+    version: str = ""
+    candidate: bool = False
+    unless_deployed: str = ""
+    identity: frozenset[str] | None = frozenset()
+    golden: frozenset[str] = frozenset()
+    service: str = ""
+    checks: bool = False
+
+
+def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, now: datetime, *, resync: bool = False) -> Needs:
+    """The questions that the present phase asks.
+
+    Parameters
+    ----------
+    resync
+        Also look for aliases that somebody else moved.
+    """
+    update = status.update if status.update and status.update.running else None
+    phase = update.phase if update else Phase.IDLE
+    proven = spec.serving.identity is IdentityPolicy.DIGEST
+    green = frozenset({update.green.hash}) if update and update.green else frozenset()
+    return Needs(
+        jobs=phase not in _SWIFT,
+        heads=update is None and spec.data is not None,
+        aliases=phase not in _SWIFT and _aliases(status, resync=resync),
+        version=_version(spec, status, update),
+        candidate=update is not None and update.kind in TRAINS and update.candidate is None,
+        unless_deployed=update.green.hash if update and update.green and phase is Phase.PREPARING else "",
+        identity=_identity(phase, green) if proven else frozenset(),
+        golden=green if proven and phase in _GOLDEN else frozenset(),
+        service=_service(status, update) if proven else "",
+        checks=phase is Phase.BAKING and update is not None and _due(spec, update, now),
+    )
+
+
+def _aliases(status: ModelUpdateStatus, *, resync: bool) -> bool:
+    if status.recovering:
+        return True
+    return bool(status.aliases.wanted) and (resync or not status.aliases.confirmed)
+
+
+def _version(spec: ModelUpdateSpec, status: ModelUpdateStatus, update: Update | None) -> str:
+    if status.recovering:
+        return status.recovering
+    if update is None and spec.pin is not None:
+        wanted = str(spec.pin.version)
+        return "" if status.active and status.active.version == wanted else wanted
+    if update is not None and update.phase is Phase.PREPARING and update.green:
+        return update.green.version
+    return ""
+
+
+def _identity(phase: Phase, green: frozenset[str]) -> frozenset[str] | None:
+    if phase in _ALL_PROVE:
+        return None
+    return green if phase in _GREEN_PROVES else frozenset()
+
+
+def _service(status: ModelUpdateStatus, update: Update | None) -> str:
+    if update is None:
+        return ""
+    if update.phase is Phase.SWITCHING and update.green:
+        return update.green.hash
+    if update.phase is Phase.ROLLING_BACK and status.previous:
+        return status.previous.hash
+    return ""
+
+
+def _due(spec: ModelUpdateSpec, update: Update, now: datetime) -> bool:
+    bake = update.bake
+    return bake is not None and now >= (bake.checked_at or bake.started_at) + spec.rollout.bake.interval

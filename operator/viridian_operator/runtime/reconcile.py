@@ -1,0 +1,253 @@
+"""One pass over one ModelUpdate: observe, decide, write the status, act.
+
+Everything a pass decides is in status before anything is done about it, and what is done is derived
+from status anew in every pass; a crash anywhere is therefore a pass that ended early.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from pydantic import ValidationError
+
+from viridian_operator.act.errors import NameTaken
+from viridian_operator.act.executor import Executor
+from viridian_operator.act.manifests.owner import Owner
+from viridian_operator.api.check import problems
+from viridian_operator.api.conditions import Reason
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import TERMINAL, ModelUpdateStatus, read_status
+from viridian_operator.decide.decision import Decision, Severity
+from viridian_operator.decide.step import decide, refuse
+from viridian_operator.kube.cluster import Cluster
+from viridian_operator.kube.errors import NotFound
+from viridian_operator.kube.events import EventRecorder
+from viridian_operator.kube.resources import MODEL_UPDATE, Key, ObjectRef
+from viridian_operator.observe.connections import open_registry, stream_source
+from viridian_operator.observe.observer import Observer
+from viridian_operator.observe.prober import probe_session
+from viridian_operator.observe.sight import Sight
+from viridian_operator.registry.mlflow import MlflowRegistry
+from viridian_operator.runtime.logging import bind
+from viridian_operator.runtime.metrics import Metrics
+from viridian_operator.runtime.settings import Settings
+from viridian_operator.runtime.worker import Gone
+from viridian_operator.sources.errors import SourceError
+from viridian_operator.sources.poller import HeadsPoller, Reading
+
+#: how old heads of an event log may be when a window is fixed
+FRESH = 1.0
+_RETRY_BASE, _RETRY_CAP = 0.5, 30.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The ModelUpdate of a pass."""
+
+    key: Key
+    body: Mapping[str, Any]
+    spec: ModelUpdateSpec
+    status: ModelUpdateStatus
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Reference for status and events."""
+        return ObjectRef(MODEL_UPDATE, self.key.namespace, self.key.name, self.body["metadata"]["uid"])
+
+
+@dataclass
+class _Memory:
+    """What a process remembers of a key; losing it costs nothing but a look too many."""
+
+    resynced: float = 0.0
+    failures: int = 0
+    message: str = ""
+
+
+@dataclass
+class Reconciler:
+    """Runs passes; safe for many keys at once, never two passes of one key."""
+
+    cluster: Cluster
+    recorder: EventRecorder
+    metrics: Metrics
+    poller: HeadsPoller[Key]
+    settings: Settings
+    session: aiohttp.ClientSession = field(default_factory=probe_session)
+    memory: dict[Key, _Memory] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(self.cluster, self.session)
+        self.executor = Executor(self.cluster, self.session)
+
+    async def __call__(self, key: Key) -> float | None:
+        """One pass; returns the seconds until the next look.
+
+        Raises
+        ------
+        Gone
+            If the ModelUpdate does not exist any more.
+        ApiError
+            If the cluster could not be read completely or the status not be written; nothing was done then.
+        """
+        try:
+            body = await self.cluster.get(MODEL_UPDATE, key.namespace, key.name)
+        except NotFound:
+            self.poller.unwatch(key)
+            self.memory.pop(key, None)
+            raise Gone from None
+        status = _read_status(body.get("status"))
+        bind(uid=body["metadata"]["uid"], generation=body["metadata"].get("generation"), phase=status.phase.value)
+        try:
+            spec = ModelUpdateSpec.model_validate(body.get("spec") or {})
+        except ValidationError as error:
+            await self._refuse(key, body, status, error)
+            return None
+        return await self._pass(Subject(key, body, spec, status))
+
+    async def aclose(self) -> None:
+        """Close the connections to pods and registries."""
+        await self.session.close()
+
+    async def _pass(self, subject: Subject) -> float | None:
+        memory = self.memory.setdefault(subject.key, _Memory())
+        resync = time.monotonic() - memory.resynced > self.settings.resync
+        now = datetime.now(UTC)
+        sight = await self.observer.observe(
+            subject.body,
+            subject.spec,
+            subject.status,
+            now,
+            heads=lambda: self._heads(subject),
+            registry=lambda: self._registry(subject),
+            resync=resync,
+        )
+        if resync:
+            memory.resynced = time.monotonic()
+        # deadlines are judged by the time after the look: what was seen is at least that fresh
+        now = datetime.now(UTC)
+        decision = decide(
+            subject.spec, subject.status, sight.observation, now, problems(subject.spec, subject.key.name)
+        )
+        await self._write(subject, decision)
+        self._tell(subject, decision, memory)
+        failures = await self._act(subject, decision, sight)
+        await self._watch_log(subject, decision)
+        wait = (decision.wake_at - now).total_seconds() if decision.wake_at else None
+        return self._after(memory, wait, failures)
+
+    async def _act(self, subject: Subject, decision: Decision, sight: Sight) -> list[str]:
+        """Run the actions; returns what failed."""
+        try:
+            return await self.executor.execute(
+                decision.actions,
+                spec=subject.spec,
+                owner=Owner.of(subject.body),
+                raw=sight.raw,
+                registry=lambda: self._registry(subject),
+            )
+        except NameTaken as problem:
+            self.recorder.record(subject.ref, reason=Reason.NAME_TAKEN, message=str(problem), warning=True)
+            return [str(problem), *problem.failures]
+
+    async def _write(self, subject: Subject, decision: Decision) -> None:
+        if decision.status == subject.status:
+            return
+        version = subject.body["metadata"]["resourceVersion"]
+        await self.cluster.apply_status(subject.ref, decision.status.wire(), version)
+
+    def _tell(self, subject: Subject, decision: Decision, memory: _Memory) -> None:
+        """Events, metrics and one log line per decision that changed something."""
+        for note in decision.notes:
+            warning = note.severity is Severity.WARNING
+            self.recorder.record(subject.ref, reason=note.reason, message=note.message, warning=warning)
+        self.metrics.phase(subject.key, decision.status.phase)
+        active = decision.status.active
+        self.metrics.model_event_time(subject.key, active.event_time if active else None)
+        self._count(subject.status, decision.status)
+        if decision.reason != memory.message or decision.notes:
+            memory.message = decision.reason
+            fields = {"phase": decision.status.phase.value, "actions": [type(a).__name__ for a in decision.actions]}
+            log.info("%s", decision.reason, extra={"fields": fields})
+
+    def _count(self, old: ModelUpdateStatus, new: ModelUpdateStatus) -> None:
+        if new.update is None:
+            return
+        before = old.update if old.update and old.update.number == new.update.number else None
+        for record in new.update.phases[len(before.phases) if before else 0 :]:
+            self.metrics.phase_finished(record.phase, record.seconds)
+        if new.update.phase in TERMINAL and (before is None or before.phase not in TERMINAL):
+            self.metrics.update_finished(new.update.phase)
+
+    @staticmethod
+    def _after(memory: _Memory, wait: float | None, failures: list[str]) -> float | None:
+        """Come back soon after failed effects, without losing the time that the decision asked for."""
+        if not failures:
+            memory.failures = 0
+            return wait
+        if memory.failures == 0:
+            log.warning("effects failed: %s", "; ".join(failures))
+        memory.failures += 1
+        retry = min(_RETRY_BASE * (1 << min(memory.failures - 1, 16)), _RETRY_CAP)
+        return retry if wait is None else min(wait, retry)
+
+    async def _heads(self, subject: Subject) -> Reading | None:
+        source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
+        return await self.poller.read(source, max_age=FRESH) if source else None
+
+    async def _registry(self, subject: Subject) -> MlflowRegistry:
+        return await open_registry(self.cluster, self.session, subject.key.namespace, subject.spec)
+
+    async def _watch_log(self, subject: Subject, decision: Decision) -> None:
+        if decision.wake_at_total is None:
+            self.poller.unwatch(subject.key)
+            return
+        try:
+            source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
+        except SourceError as error:
+            log.warning("the event log is not watched: %s", error)
+            return
+        if source:
+            self.poller.watch(subject.key, source, decision.wake_at_total)
+
+    async def _refuse(
+        self, key: Key, body: Mapping[str, Any], status: ModelUpdateStatus, error: ValidationError
+    ) -> None:
+        """A spec that cannot even be read; what serves is not looked at and not touched."""
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        refused = refuse(
+            status, f"spec.{where}: {first['msg']}", int(body["metadata"]["generation"]), datetime.now(UTC)
+        )
+        if refused != status:
+            ref = ObjectRef(MODEL_UPDATE, key.namespace, key.name, body["metadata"]["uid"])
+            await self.cluster.apply_status(ref, refused.wire(), body["metadata"]["resourceVersion"])
+
+
+def _read_status(raw: Mapping[str, Any] | None) -> ModelUpdateStatus:
+    """A status that cannot be read counts as lost: it is rebuilt from what serves."""
+    try:
+        return read_status(dict(raw or {}))
+    except ValidationError as error:
+        log.warning("status cannot be read and is rebuilt: %s", error.errors()[0])
+        return ModelUpdateStatus()
+
+
+def build_reconciler(
+    *,
+    cluster: Cluster,
+    recorder: EventRecorder,
+    metrics: Metrics,
+    poller: HeadsPoller[Key],
+    settings: Settings,
+) -> Callable[[Key], Awaitable[float | None]]:
+    """The function that runs one pass; an event loop is running."""
+    return Reconciler(cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings)

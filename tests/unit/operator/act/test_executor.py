@@ -1,0 +1,287 @@
+"""Effects: idempotent, in safe order, and never on what is not ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from applying_cluster import OWNER, WINDOW, ApplyingCluster, revision, spec, update
+
+from viridian_operator.act.errors import NameTaken
+from viridian_operator.act.executor import Executor
+from viridian_operator.api import names
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.decide.decision import (
+    Action,
+    CreateJob,
+    DeleteJob,
+    DeleteRevision,
+    EnsureAdminSecret,
+    EnsureRevision,
+    EnsureService,
+    Retire,
+    SetAliases,
+    TagVersion,
+)
+from viridian_operator.kube.errors import Unavailable
+from viridian_operator.registry.errors import Unavailable as RegistryUnavailable
+
+SERVE = (
+    EnsureAdminSecret(),
+    EnsureRevision(revision(), "active", 2, golden='{"tolerance":0.1,"requests":[]}'),
+    EnsureService("ctr", "active", "hash1"),
+    EnsureService("ctr-preview", "preview", "hash1"),
+)
+
+
+class FakeRegistry:
+    """Notes what is written; ``down`` makes it fail."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, ...]] = []
+        self.down = False
+
+    async def set_alias(self, *what: str) -> None:
+        if self.down:
+            raise RegistryUnavailable("no answer")
+        self.written.append(what)
+
+    set_version_tag = set_alias
+
+
+@pytest.fixture
+def cluster() -> ApplyingCluster:
+    return ApplyingCluster()
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    return FakeRegistry()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as opened:
+        yield opened
+
+
+class Passes:
+    """Runs passes of actions."""
+
+    def __init__(self, cluster: ApplyingCluster, session: aiohttp.ClientSession, registry: FakeRegistry) -> None:
+        self.cluster, self.registry = cluster, registry
+        self.executor = Executor(cluster, session)  # type: ignore[arg-type]
+
+    async def __call__(self, actions: Iterable[Action], chosen: ModelUpdateSpec | None = None) -> list[str]:
+        async def connect() -> Any:
+            return self.registry
+
+        return await self.executor.execute(
+            actions, spec=chosen or spec(), owner=OWNER, raw=self.cluster.raw, registry=connect
+        )
+
+
+@pytest.fixture
+def run(cluster: ApplyingCluster, session: aiohttp.ClientSession, registry: FakeRegistry) -> Passes:
+    return Passes(cluster, session, registry)
+
+
+async def test_a_revision_comes_up_record_first_and_a_second_pass_writes_nothing(
+    cluster: ApplyingCluster, run: Passes
+) -> None:
+    assert await run(SERVE) == []
+    assert cluster.writes == [
+        "apply Secret ctr-admin",
+        "apply ConfigMap ctr-hash1",
+        "apply Deployment ctr-hash1",
+        "apply PodDisruptionBudget ctr-hash1",
+        "apply Service ctr",
+        "apply Service ctr-preview",
+    ]
+    token = cluster.objects["Secret", "ctr-admin"]["data"]
+    cluster.writes.clear()
+    assert await run(SERVE) == []
+    assert cluster.writes == []
+    assert cluster.objects["Secret", "ctr-admin"]["data"] == token
+
+
+async def test_size_role_and_selector_are_one_write_each(cluster: ApplyingCluster, run: Passes) -> None:
+    await run(SERVE)
+    await run([EnsureRevision(revision(2), "preview", 1)])
+    cluster.writes.clear()
+    moved = [
+        EnsureRevision(revision(2), "active", 2),
+        EnsureRevision(revision(), "previous", 1),
+        EnsureService("ctr", "active", "hash2"),
+    ]
+    assert await run(moved) == []
+    assert cluster.writes == ["apply Deployment ctr-hash2", "apply Deployment ctr-hash1", "apply Service ctr"]
+    assert cluster.objects["Service", "ctr"]["spec"]["selector"] == {
+        names.MODEL_UPDATE: "ctr",
+        names.REVISION: "hash2",
+    }
+
+
+async def test_a_changed_template_or_port_does_not_touch_a_revision_that_exists(
+    cluster: ApplyingCluster, run: Passes
+) -> None:
+    await run(SERVE)
+    cluster.writes.clear()
+    template = {"spec": {"containers": [{"name": "server", "image": "server:2"}]}}
+    changed = spec(serving={"replicas": 2, "port": 9999, "template": template})
+    assert await run(SERVE, changed) == []
+    assert cluster.writes == []
+    await run([EnsureRevision(revision(2), "preview", 1), EnsureService("ctr-preview", "preview", "hash2")], changed)
+    assert cluster.objects["Service", "ctr-preview"]["spec"]["ports"][0]["targetPort"] == 9999
+    assert cluster.objects["Service", "ctr"]["spec"]["ports"][0]["targetPort"] == 8080
+
+
+async def test_a_lost_record_is_rebuilt_around_the_deployment_that_serves(
+    cluster: ApplyingCluster, run: Passes
+) -> None:
+    await run(SERVE)
+    template = cluster.objects["Deployment", "ctr-hash1"]["spec"]["template"]
+    del cluster.objects["ConfigMap", "ctr-hash1"]
+    other = {"spec": {"containers": [{"name": "server", "image": "server:2"}]}}
+    assert await run(SERVE, spec(serving={"replicas": 2, "template": other})) == []
+    assert cluster.objects["Deployment", "ctr-hash1"]["spec"]["template"] == template
+    data = cluster.objects["ConfigMap", "ctr-hash1"]["data"]
+    assert json.loads(data["deployment.json"])["spec"]["template"]["spec"]["containers"][0]["image"] == "server:1"
+
+
+async def test_deleted_and_edited_children_are_restored(cluster: ApplyingCluster, run: Passes) -> None:
+    await run(SERVE)
+    del cluster.objects["Deployment", "ctr-hash1"]
+    cluster.objects["Service", "ctr"]["spec"]["selector"]["extra"] = "label"
+    assert await run(SERVE) == []
+    assert ("Deployment", "ctr-hash1") in cluster.objects
+    assert "extra" not in cluster.objects["Service", "ctr"]["spec"]["selector"]
+
+
+async def test_a_redeploy_takes_golden_requests_from_the_same_digest(cluster: ApplyingCluster, run: Passes) -> None:
+    await run(SERVE)
+    await run([EnsureRevision(revision(1, hash="other", deployment="ctr-other"), "preview", 1)])
+    data = cluster.objects["ConfigMap", "ctr-other"]["data"]
+    assert data["golden.json"] == '{"tolerance":0.1,"requests":[]}'
+
+
+async def test_retain_takes_the_owner_references_away(cluster: ApplyingCluster, run: Passes) -> None:
+    await run(SERVE)
+    assert await run(SERVE, spec(deletionPolicy="Retain")) == []
+    assert not [name for name, obj in cluster.objects.items() if obj["metadata"].get("ownerReferences")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "name"),
+    [
+        ("ConfigMap", "v1", "ctr-hash1"),
+        ("Deployment", "apps/v1", "ctr-hash1"),
+        ("Service", "v1", "ctr"),
+        ("Secret", "v1", "ctr-admin"),
+    ],
+)
+async def test_what_is_not_ours_is_left_untouched(
+    cluster: ApplyingCluster, run: Passes, kind: str, version: str, name: str
+) -> None:
+    theirs = {"name": name, "namespace": "recsys", "uid": "x", "labels": {"app": "other"}}
+    before = dict(cluster.put({"apiVersion": version, "kind": kind, "metadata": theirs, "spec": {}}))
+    with pytest.raises(NameTaken, match=f"{kind} {name}"):
+        await run(SERVE)
+    assert cluster.objects[kind, name] == before
+
+
+async def test_a_service_is_adopted_if_its_owner_says_so(cluster: ApplyingCluster, run: Passes) -> None:
+    meta = {"name": "ctr", "namespace": "recsys", "annotations": {names.ANNOTATION_ADOPT: "ctr"}}
+    cluster.put({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": {"app": "old"}}})
+    assert await run([EnsureService("ctr", "active", "hash1")]) == []
+    assert cluster.objects["Service", "ctr"]["spec"]["selector"][names.REVISION] == "hash1"
+
+
+async def test_a_revision_that_a_service_selects_by_now_is_not_deleted(cluster: ApplyingCluster, run: Passes) -> None:
+    await run(SERVE)
+    failures = await run([DeleteRevision("ctr-hash1", "hash1")])
+    assert "selects revision hash1" in failures[0]
+    cluster.fail_on["get", "Service"] = Unavailable("no answer")
+    assert await run([DeleteRevision("ctr-hash1", "hash1")])
+    assert ("Deployment", "ctr-hash1") in cluster.objects
+
+
+async def test_an_unreferenced_revision_goes_completely(cluster: ApplyingCluster, run: Passes) -> None:
+    await run([*SERVE, EnsureRevision(revision(2), "preview", 1)])
+    assert await run([DeleteRevision("ctr-hash2", "hash2")]) == []
+    assert not [name for _, name in cluster.objects if name == "ctr-hash2"]
+
+
+async def test_one_failure_stops_no_other_traffic_but_every_deletion(cluster: ApplyingCluster, run: Passes) -> None:
+    await run([*SERVE, EnsureRevision(revision(2), "preview", 1)])
+    cluster.fail_on["apply", "Deployment"] = Unavailable("no answer")
+    failures = await run(
+        [
+            EnsureRevision(revision(), "active", 5),
+            EnsureService("ctr", "active", "hash2"),
+            DeleteRevision("ctr-hash1", "hash1"),
+            SetAliases((("champion", "2"),)),
+        ]
+    )
+    assert [failure.split(":")[0] for failure in failures] == ["EnsureRevision ctr-hash1", "DeleteRevision ctr-hash1"]
+    assert cluster.objects["Service", "ctr"]["spec"]["selector"][names.REVISION] == "hash2"
+    assert "put off" in failures[1]
+    assert ("Deployment", "ctr-hash1") in cluster.objects
+    assert run.registry.written == [("ctr", "champion", "2")]
+
+
+async def test_a_job_is_created_once(cluster: ApplyingCluster, run: Passes) -> None:
+    create = CreateJob("train", update(), WINDOW, None)
+    assert await run([create]) == []
+    created = cluster.objects["Job", "ctr-train-7-a1"]
+    assert await run([create]) == []
+    assert cluster.objects["Job", "ctr-train-7-a1"] is created
+    assert await run([DeleteJob("ctr-train-7-a1")]) == []
+    assert not cluster.names("Job")
+
+
+async def test_a_gang_gets_its_names_first_and_leaves_none_behind(cluster: ApplyingCluster, run: Passes) -> None:
+    template = {"spec": {"containers": [{"name": "trainer", "image": "t"}]}}
+    gang = spec(training={"nodes": 2, "template": template})
+    await run([CreateJob("train", update(), WINDOW, None)], gang)
+    assert cluster.writes == ["apply Service ctr-train-7-a1", "create Job ctr-train-7-a1"]
+    await run([DeleteJob("ctr-train-7-a1")], gang)
+    assert not cluster.objects
+
+
+async def test_registry_writes_fail_without_touching_anything_else(run: Passes) -> None:
+    assert await run([TagVersion("2", "viridian.verdict", "Pass")]) == []
+    assert run.registry.written == [("ctr", "2", "viridian.verdict", "Pass")]
+    run.registry.down = True
+    assert await run([SetAliases((("champion", "2"),))]) == ["SetAliases: Unavailable: no answer"]
+
+
+async def test_pods_are_told_with_the_token_and_failures_are_returned(cluster: ApplyingCluster, run: Passes) -> None:
+    await run(SERVE)
+    told: list[tuple[str, str]] = []
+
+    async def retire(request: web.Request) -> web.Response:
+        told.append((request.path, request.headers["Authorization"]))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/viridian/v1/admin/{verb}", retire)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = runner.addresses[0][1]
+    container = {"name": "server", "env": [{"name": "VIRIDIAN_PORT", "value": str(port)}]}
+    meta = {"name": "p", "namespace": "recsys"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}}
+    cluster.put(pod | {"status": {"podIP": "127.0.0.1"}})
+    cluster.put({**pod, "metadata": {**meta, "name": "gone"}, "status": {"podIP": "127.0.0.2"}, "spec": {}})
+    failures = await run([Retire("hash1", ("127.0.0.1", "127.0.0.2"), True), Retire("hash1", ("127.0.0.1",), False)])
+    await runner.cleanup()
+    assert [path for path, _ in told] == ["/viridian/v1/admin/retire", "/viridian/v1/admin/reinstate"]
+    assert told[0][1].startswith("Bearer ")
+    assert len(failures) == 1
+    assert "127.0.0.2" in failures[0]

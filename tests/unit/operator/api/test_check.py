@@ -1,0 +1,104 @@
+"""What only the operator can see in a spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from viridian_operator.api.check import problems
+from viridian_operator.api.spec import ModelUpdateSpec
+
+
+def spec(**changes: Any) -> ModelUpdateSpec:
+    pod = {"spec": {"containers": [{"name": "main", "image": "image"}]}}
+    good: dict[str, Any] = {
+        "model": {"name": "ctr"},
+        "registry": {"trackingURI": "http://mlflow:5000"},
+        "trigger": {"newEvents": 100},
+        "data": {"source": {"redisStream": {"url": "redis://redis:6379/0", "stream": "clicks"}}},
+        "training": {"template": pod},
+        "serving": {"template": pod},
+    }
+    return ModelUpdateSpec.model_validate(good | changes)
+
+
+def golden(identity: str) -> dict[str, Any]:
+    return {
+        "serving": {"identity": identity, "template": {}},
+        "rollout": {"healthChecks": [{"name": "answers", "golden": True}]},
+    }
+
+
+def prometheus(**changes: Any) -> dict[str, Any]:
+    check = {"url": "http://prometheus:9090", "query": "up", "max": 1} | changes
+    return {"rollout": {"healthChecks": [{"name": "errors", "prometheus": check}]}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"trigger": {"schedule": "*/15 * * * *", "timeZone": "Europe/Berlin"}},
+        {"strategy": "Periodic", "trigger": {"schedule": "0 3 29 2 *"}},
+        {"registry": {"trackingURI": "https://mlflow.example.com/base", "driftPolicy": "Restore"}},
+        {"rollout": {"capacity": "Surge"}},
+        golden("Digest"),
+        prometheus(query='sum(rate(errors{pod=~"{{name}}-{{revision}}.*"}[1m]))', samplesQuery="{{ version }}"),
+    ],
+)
+def test_good_ones(changes: dict[str, Any]) -> None:
+    assert problems(spec(**changes), "ctr") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"strategy": "Online"}, "strategy Online is not supported yet: use Incremental or Periodic"),
+        ({"strategy": "Registry"}, "strategy Registry is not supported yet: use Incremental or Periodic"),
+        ({"data": None}, "strategy Incremental trains: give data"),
+        ({"training": None}, "strategy Incremental trains: give data"),
+        ({"data": {"source": {}}}, "data.source names no event log: give redisStream"),
+        ({"trigger": {}}, "strategy Incremental needs trigger.newEvents or trigger.schedule"),
+        ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
+        ({"trigger": {"schedule": "0 25 * * *"}}, "trigger.schedule '0 25 * * *' cannot be read"),
+        ({"trigger": {"schedule": "0 0 30 2 *"}}, "trigger.schedule '0 0 30 2 *' cannot be read"),
+        (
+            {"trigger": {"newEvents": 1, "timeZone": "Europe/Atlantis"}},
+            "trigger.timeZone 'Europe/Atlantis' is unknown: write an IANA name",
+        ),
+        ({"trigger": {"newEvents": 1, "timeZone": "../etc/passwd"}}, "trigger.timeZone '../etc/passwd' is unknown"),
+        ({"trigger": {"newEvents": 1, "timeZone": ""}}, "trigger.timeZone '' is unknown"),
+        ({"trigger": {"newEvents": 1, "timeZone": "Europe"}}, "trigger.timeZone 'Europe' is unknown"),
+        (
+            {"registry": {"trackingURI": "http://mlflow:port"}},
+            "registry.trackingURI 'http://mlflow:port' is no address",
+        ),
+        ({"rollout": {"capacity": "HotSwap"}}, "rollout.capacity HotSwap is not supported yet: use Surge or Auto"),
+        ({"rollout": {"capacity": "Recreate"}}, "rollout.capacity Recreate is not supported yet"),
+        ({"gate": {"split": "Prequential"}}, "gate.split Prequential is not supported yet: use Holdout"),
+        (
+            {"rollout": {"bake": {"interval": "1d1s", "duration": "24h"}}},
+            "rollout.bake.interval must not be longer than bake.duration",
+        ),
+        (
+            {"rollout": {"bake": {"duration": "1d", "deadline": "23h"}}},
+            "rollout.bake.deadline must not be shorter than bake.duration",
+        ),
+        (golden("ReadinessOnly"), "health check answers is golden, which needs serving.identity Digest"),
+        (prometheus(url="http://"), "url 'http://' of health check errors is no address"),
+        (prometheus(query="{{pod}}"), "health check errors asks for pod in its query: only namespace, name"),
+        (
+            {"serving": {"services": {"active": "x", "preview": "x"}, "template": {}}},
+            "serving.services names x twice: give the preview Service another name",
+        ),
+    ],
+)
+def test_bad_ones(changes: dict[str, Any], sentence: str) -> None:
+    (found,) = problems(spec(**changes), "ctr")
+    assert found.startswith(sentence)
+
+
+def test_all_at_once() -> None:
+    bad = spec(gate={"split": "Prequential"}, rollout={"capacity": "HotSwap"})
+    assert len(problems(bad, "a" * 41)) == 3

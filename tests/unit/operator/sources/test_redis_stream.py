@@ -1,0 +1,92 @@
+"""Heads against a real Redis server."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+from redis_server import RedisServer
+
+from viridian_operator.sources.errors import Invalid, Unauthorized, Unavailable
+from viridian_operator.sources.redis_stream import Heads, RedisStreams, StreamSource
+
+
+async def heads(url: str, partitions: int = 1, **credentials: str) -> Heads:
+    streams = RedisStreams(StreamSource(url, "clicks", partitions, **credentials))
+    try:
+        return await streams.heads()
+    finally:
+        await streams.close()
+
+
+async def test_a_log_that_nobody_wrote_to_is_empty(redis: Redis, shared_redis: RedisServer) -> None:
+    assert await heads(shared_redis.url, 2) == Heads(
+        {"0": "0@0-0", "1": "0@0-0"}, 0, {"0": "0@0-0", "1": "0@0-0"}, {"0": 0, "1": 0}
+    )
+
+
+async def test_heads_count_every_entry_of_every_partition(redis: Redis, shared_redis: RedisServer) -> None:
+    for number in range(1, 4):
+        await redis.xadd("clicks:0", {"event": "{}"}, id=f"{number}-0")
+    await redis.xadd("clicks:1", {"event": "{}"}, id="9-7")
+    assert await heads(shared_redis.url, 3) == Heads(
+        {"0": "3@3-0", "1": "1@9-7", "2": "0@0-0"},
+        4,
+        {"0": "0@0-0", "1": "0@0-0", "2": "0@0-0"},
+        {"0": 0, "1": 0, "2": 0},
+    )
+
+
+@pytest.mark.parametrize(("first", "before"), [("5-3", "5-2"), ("5-0", "4-18446744073709551615")])
+async def test_the_earliest_position_of_a_trimmed_log_reads_exactly_what_is_left(
+    redis: Redis, shared_redis: RedisServer, first: str, before: str
+) -> None:
+    for entry_id in ("1-0", "2-0", first, "6-0"):
+        await redis.xadd("clicks:0", {"event": "{}"}, id=entry_id)
+    await redis.xtrim("clicks:0", maxlen=2, approximate=False)
+    found = await heads(shared_redis.url)
+    assert (found.earliest, found.removed, found.total) == ({"0": f"2@{before}"}, {"0": 2}, 4)
+    position = found.earliest["0"].split("@")[1]
+    assert [entry_id for entry_id, _ in await redis.xrange("clicks:0", min=f"({position}")] == [first, "6-0"]
+
+
+async def test_a_log_whose_entries_are_all_gone_still_counts_them(redis: Redis, shared_redis: RedisServer) -> None:
+    await redis.xadd("clicks:0", {"event": "{}"}, id="1-0")
+    await redis.xadd("clicks:0", {"event": "{}"}, id="2-0")
+    await redis.xtrim("clicks:0", maxlen=0, approximate=False)
+    found = await heads(shared_redis.url)
+    assert found == Heads({"0": "2@2-0"}, 2, {"0": "2@2-0"}, {"0": 2})
+
+
+async def test_a_key_that_is_no_stream_is_said(redis: Redis, shared_redis: RedisServer) -> None:
+    await redis.set("clicks:0", "text")
+    with pytest.raises(Invalid, match="WRONGTYPE"):
+        await heads(shared_redis.url)
+
+
+@pytest.mark.parametrize("url", ["http://redis", "nonsense"])
+async def test_what_is_no_address_is_said(url: str) -> None:
+    with pytest.raises(Invalid, match="redis://"):
+        await heads(url)
+
+
+async def test_a_server_that_is_not_there() -> None:
+    with pytest.raises(Unavailable):
+        await heads("redis://127.0.0.1:1/0")
+
+
+async def test_credentials(tmp_path) -> None:
+    server = RedisServer(tmp_path, "--requirepass", "s3cret")
+    server.start()
+    try:
+        assert (await heads(server.url, password="s3cret")).total == 0
+        with pytest.raises(Unauthorized) as caught:
+            await heads(server.url, password="wrong-s3cret")
+        assert "s3cret" not in caught.value.message
+        with pytest.raises(Unauthorized):
+            await heads(server.url)
+    finally:
+        server.stop()
+
+
+def test_a_source_never_shows_its_password() -> None:
+    assert "s3cret" not in repr(StreamSource("redis://r", "s", 1, "u", "s3cret"))
