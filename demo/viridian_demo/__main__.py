@@ -8,7 +8,7 @@ import sys
 from viridian_demo.callers import Caller
 from viridian_demo.commands import CommandFailed
 from viridian_demo.events import Producer
-from viridian_demo.install import NAMESPACE, SYSTEM, clean, cluster, install, manifest
+from viridian_demo.install import NAMESPACE, SYSTEM, clean, cluster, install, prepare_namespace
 from viridian_demo.report import show
 from viridian_demo.screen import Screen
 from viridian_demo.story import MOVIELENS, SYNTHETIC, Story
@@ -29,7 +29,7 @@ def main() -> int:
         tools, own_images = cluster(screen)
         install(tools, screen, own_images=own_images)
         clean(tools, screen)
-        tools.kubectl("apply", "-f", "-", stdin=manifest("namespace"))
+        prepare_namespace(tools)
         data = MOVIELENS if options.data == "movielens" else SYNTHETIC
         producer = Producer(tools, screen, data.name)
         caller = Caller(tools, rate=options.rate, inputs=data.inputs)

@@ -19,8 +19,8 @@ COUNTERS = ("sent", "ok", "failed", "mixed", "wrong", "oldAfterNew")
 class Caller:
     """A pod with the load client, followed through its log."""
 
-    def __init__(self, tools: Tools, *, rate: int, inputs: str) -> None:
-        self._tools, self._rate, self._inputs = tools, rate, inputs
+    def __init__(self, tools: Tools, *, rate: int, inputs: str, service: str = "ctr") -> None:
+        self._tools, self._rate, self._inputs, self._service = tools, rate, inputs, service
         self.latest: dict[str, Any] = {}
         self.summary: dict[str, Any] = {}
         self._news = threading.Condition()
@@ -29,6 +29,7 @@ class Caller:
     def start(self) -> None:
         """Start it and wait for its first answers."""
         text = manifest("caller", SERVER_IMAGE=image("server"), RATE=str(self._rate), LOAD_INPUTS=self._inputs)
+        text = text.replace("http://ctr.", f"http://{self._service}.")
         self._tools.kubectl("apply", "-f", "-", stdin=text)
         self._tools.kubectl("wait", "--for=condition=Ready", "pod/caller", "-n", NAMESPACE, "--timeout=120s")
         command = [self._tools.kubectl_path, "logs", "-f", "caller", "-n", NAMESPACE]
@@ -77,4 +78,5 @@ class Caller:
         self.wait(lambda: bool(self.summary), 60, "the caller left no summary")
         if self._follower is not None:
             self._follower.wait(30)
+        self._tools.kubectl("wait", "--for=delete", "pod/caller", "-n", NAMESPACE, "--timeout=60s")
         return self.summary

@@ -60,6 +60,20 @@ def manifest(name: str, **values: str) -> str:
     return text
 
 
+def prepare_namespace(tools: Tools) -> None:
+    """The namespace, the load client for the caller's pod, and a model plug-in for trainer and server.
+
+    Both are mounted as files: a model of one's own needs no image of one's own.
+    """
+    tools.kubectl("apply", "-f", "-", stdin=manifest("namespace"))
+    for name, file in (("load", "load.py"), ("plugins", "fragile.py")):
+        source = str(files("viridian_demo") / file)
+        config_map = tools.kubectl(
+            "create", "configmap", name, "-n", NAMESPACE, f"--from-file={source}", "--dry-run=client", "-o", "yaml"
+        )
+        tools.kubectl("apply", "-f", "-", stdin=config_map)
+
+
 def clean(tools: Tools, screen: Screen) -> None:
     """Remove what an earlier demo left, so that the story starts at its beginning."""
     with screen.step("removing what an earlier run left"):

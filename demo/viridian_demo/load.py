@@ -168,6 +168,7 @@ class Load:
         self._seen: dict[tuple[str, str], Seen] = {}
         self._newest: tuple[tuple[str, str], float] | None = None
         self._failures: list[dict[str, Any]] = []
+        self._failed_spans: list[list[float]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._start, self._start_wall = time.monotonic(), time.time()
@@ -278,7 +279,15 @@ class Load:
     def _failed(self, mode: str, identifier: str, reason: str, detail: str = "") -> None:
         self._tallies[mode].failed += 1
         self._tallies[mode].reasons[reason] += 1
+        self._span(time.time())
         self._list(mode, identifier, reason, detail)
+
+    def _span(self, moment: float) -> None:
+        """Failures in a row are one span of wall-clock times; a pause of two seconds ends it."""
+        if not self._failed_spans or moment - self._failed_spans[-1][1] > _SPAN_GAP:
+            self._failed_spans.append([moment, moment, 0])
+        self._failed_spans[-1][1] = moment
+        self._failed_spans[-1][2] += 1
 
     def _list(self, mode: str, identifier: str, reason: str, detail: str) -> None:
         if len(self._failures) < _LISTED:
@@ -317,6 +326,7 @@ class Load:
             "modes": {mode: tally.to_json() for mode, tally in self._tallies.items()},
             "versions": [seen.to_json(self._start_wall) for seen in self._seen.values()],
             "failures": self._failures,
+            "failedSpans": [[round(a, 3), round(b, 3), count] for a, b, count in self._failed_spans],
             "fixedInputs": observed,
         }
 

@@ -112,7 +112,7 @@ class Story:
         self.screen.title("(d) a candidate passes the gate, breaks in service, and is rolled back")
         chapter = self._chapter("(d) breaks in service", 3, "RolledBack")
         before, champion = self.caller.counters(), watcher.status["champion"]
-        self.patch({"training": {"config": {"architecture": "viridian_demo.fragile:FragileDeepFM"}}})
+        self.patch({"training": {"config": {"architecture": "fragile:FragileDeepFM"}}})
         self.request("retrain/broken")
         status = self._finish(chapter, watcher, before=before)
         self.patch({"training": {"config": {"architecture": None}}})
@@ -166,11 +166,18 @@ class Story:
         if failed is None or version is None:
             chapter.check(version is not None, "the callers never saw it, so nothing was rolled back")
             return
-        began = _seconds(failed["startedAt"])
-        took = max(0.0, version["lastTime"] - began)
-        chapter.facts.append(f"last answer of the broken version {took:.2f} s after the failed check")
+        began = seconds_of(failed["startedAt"])
+        took = back_after(began, version["lastTime"], summary)
+        chapter.facts.append(f"traffic was back {took:.2f} s after the failed check")
         chapter.check(took <= ROLLBACK_LIMIT, f"traffic was back only after {took:.1f} s")
 
 
-def _seconds(text: str) -> float:
+def back_after(began: float, last_answer: float, summary: dict[str, Any]) -> float:
+    """Seconds from the decision to go back to the last answer, or failure, of the broken version."""
+    ends = [end for start, end, _ in summary["failedSpans"] if start < began + ROLLBACK_LIMIT and end > began]
+    return max(0.0, float(max([last_answer, *ends])) - began)
+
+
+def seconds_of(text: str) -> float:
+    """RFC 3339 as seconds since the epoch."""
     return datetime.fromisoformat(text).timestamp()

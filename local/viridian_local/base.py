@@ -1,15 +1,13 @@
 """Base images made of Debian packages alone, for machines that cannot reach a container registry."""
 
 import hashlib
-import shutil
-import tempfile
-from pathlib import Path
 
 from viridian_local import buildah
 from viridian_local.commands import follow
 from viridian_local.packages import IMAGES, ensure_packages
 from viridian_local.paths import cache_dir
 from viridian_local.progress import step
+from viridian_local.scratch import scratch
 
 SUITE = "trixie"
 _PYTHON = ("python3", "python3-venv", "ca-certificates")
@@ -31,14 +29,10 @@ def ensure(name: str) -> str:
     if buildah.exists(image):
         return image
     ensure_packages(IMAGES)
-    with step(f"Making the base image “{name}” from Debian packages (once)") as running:
-        scratch = Path(tempfile.mkdtemp(prefix=".base-", dir=cache_dir()))
-        try:
-            excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-            chosen = ["--variant=minbase", f"--include={','.join(PACKAGES[name])}", *excluded]
-            follow(["mmdebstrap", *chosen, SUITE, str(scratch / "base.tar")], running)
-            (scratch / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
-            buildah.build(scratch / "Containerfile", scratch, image, {}, running)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with step(f"Making the base image “{name}” from Debian packages (once)") as running, scratch(cache_dir()) as folder:
+        excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+        chosen = ["--variant=minbase", f"--include={','.join(PACKAGES[name])}", "--dpkgopt=force-unsafe-io", *excluded]
+        follow(["mmdebstrap", *chosen, SUITE, str(folder / "base.tar")], running)
+        (folder / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
+        buildah.build(folder / "Containerfile", folder, image, {}, running)
     return image

@@ -1,6 +1,7 @@
 """Building images from Containerfiles with buildah, into a storage of our own in the cache."""
 
 import functools
+import itertools
 from pathlib import Path
 
 from viridian_local.commands import follow, run
@@ -50,15 +51,14 @@ def build(containerfile: Path, context: Path, image: str, arguments: dict[str, s
 def push(image: str, tag: str, step: Step) -> None:
     """Copy the image into the OCI layout of the cache; layers that are there already are not copied again."""
     layout().mkdir(parents=True, exist_ok=True)
-    target = f"oci:{layout()}:{tag}"
-    follow([*_program(), "push", "--quiet", "--disable-compression", "--format", "oci", image, target], step)
+    storage = {name: value for name, value in itertools.pairwise(_program()) if name.startswith("--")}
+    source = f"[{storage['--storage-driver']}@{storage['--root']}+{storage['--runroot']}]{image}"
+    # Not `buildah push`: it compresses every layer anew each time, the base of more than a gigabyte included.
+    how = ("--quiet", "--format", "oci", "--dest-oci-accept-uncompressed-layers")
+    command = ["skopeo", "copy", *how, f"containers-storage:{source}", f"oci:{layout()}:{tag}"]
+    follow(command, step, describe=lambda *_: "copying layers")
 
 
-def remove(image: str) -> None:
-    """Forget one image; layers that others use stay."""
-    run([*_program(), "rmi", image], check=False)
-
-
-def prune() -> None:
-    """Drop layers of builds that no image uses any more."""
-    run([*_program(), "rmi", "--prune"], check=False)
+def forget_failures() -> None:
+    """Remove the working containers of builds that failed or were killed; the caller holds the cluster's lock."""
+    run([*_program(), "rm", "--all"], check=False)

@@ -15,11 +15,12 @@ _IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its Containerfile, the files of the checkout it copies, its base, and programs made on this machine."""
+    """One image: its Containerfile, the files of the checkout it copies, its base, programs of this machine."""
 
     name: str
     containerfile: str
     files: tuple[str, ...] = ()
+    root: str = ""  # folder of the checkout that the Containerfile's paths start from
     base: str = ""
     programs: dict[str, Callable[[], Path]] = field(default_factory=dict)
 
@@ -40,8 +41,9 @@ class Image:
     def fill(self, context: Path) -> None:
         """Copy into ``context`` exactly what the key covers, so that nothing else can get into the image."""
         for path in self.sources():
-            (context / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(CHECKOUT / path, context / path)
+            target = context / Path(path).relative_to(self.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(CHECKOUT / path, target)
         for name, program in self.programs.items():
             shutil.copy(program(), context / name)
         shutil.copyfile(CHECKOUT / self.containerfile, context / "Containerfile")
@@ -70,13 +72,14 @@ def _catatonit() -> Path:
 
 def _project(name: str, *folders: str, on: str) -> Image:
     files = ("pyproject.toml", "README.md", "LICENSE", f"requirements/{name}.txt", "requirements/build.txt")
-    return Image(name, f"{name}/Containerfile", files=(*files, *folders), base=on)
+    torch = ("requirements/torch.txt",) if on == "torch" else ()
+    return Image(name, f"{name}/Containerfile", files=(*files, *torch, *folders), base=on)
 
 
 def _local(name: str, *files: str, on: str = "", programs: dict[str, Callable[[], Path]] | None = None) -> Image:
     folder = f"local/images/{name}"
     sources = tuple(f"{folder}/{file}" for file in files)
-    return Image(name, f"{folder}/Containerfile", files=sources, base=on, programs=programs or {})
+    return Image(name, f"{folder}/Containerfile", files=sources, root=folder, base=on, programs=programs or {})
 
 
 # What the cluster itself cannot do without.

@@ -1,11 +1,11 @@
-"""The command line: up, down, status, images, kubeconfig, gpu, tools."""
+"""A real Kubernetes on this machine, for the demo and for tests."""
 
 import argparse
 import sys
 from collections.abc import Callable
 
 from viridian_local import addresses as at
-from viridian_local import cluster, images, kubectl, preflight, record, status, tools
+from viridian_local import cluster, images, kubectl, locks, preflight, record, session, status, tools, venv
 from viridian_local.catalogue import ALL, PROJECT
 from viridian_local.errors import Problem
 from viridian_local.paths import Paths
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return command(Paths.from_environment(), chosen)
     except Problem as problem:
-        write(f"error: {problem}")
+        print(f"error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         write("Interrupted. The same command again, or `down`, cleans up.")
@@ -46,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument("number", type=int, metavar="N")
     tool = command("tool", "build a Go program if needed and print its path", _tool)
     tool.add_argument("name", choices=sorted(_tools()))
+    on = command("session", "run a command on the cluster; stop the cluster afterwards if it did not run", _session)
+    on.add_argument("--keep", action="store_true", help="leave the cluster running")
+    on.add_argument("--bare", action="store_true", help="the command starts the cluster by itself")
+    on.add_argument("command", nargs="+", metavar="PROGRAM")
+    command("bindir", "print a folder that has kubectl, helm, the API server and etcd; build them if needed", _bindir)
+    lock = command("lock", "pin every dependency again, with hashes, from pyproject.toml", _lock)
+    lock.add_argument("--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows")
+    command("venv", "make .venv with every pinned dependency, or bring it up to date", _venv)
     return parser
 
 
@@ -69,10 +77,10 @@ def _images(paths: Paths, chosen: argparse.Namespace) -> int:
     preflight.require_root()
     wanted = [ALL[name] for name in chosen.names] or list(PROJECT)
     with record.alone(paths):
-        images.build(wanted)
         if cluster.is_ready(paths):
-            images.load(paths, wanted)
+            images.build_and_load(paths, wanted)
         else:
+            images.build(wanted)
             write("No cluster is running: the images are built and wait in the cache for the next `images`.")
     for image in wanted:
         print(image.references()[0])
@@ -93,12 +101,36 @@ def _gpu(paths: Paths, chosen: argparse.Namespace) -> int:
 
 def _tools() -> dict[str, tuple[tools.Module, str]]:
     found = {name: (tools.KUBERNETES, name) for name in tools.KUBERNETES.programs}
-    return {**found, "coredns": (tools.COREDNS, "coredns"), "helm": (tools.HELM, "helm"), "helm3": (tools.HELM3, "helm")}
+    return {
+        **found,
+        "coredns": (tools.COREDNS, "coredns"),
+        "helm": (tools.HELM, "helm"),
+        "helm3": (tools.HELM3, "helm"),
+    }
 
 
 def _tool(_: Paths, chosen: argparse.Namespace) -> int:
     module, program = _tools()[chosen.name]
     print(tools.ensure(module) / program)
+    return 0
+
+
+def _session(paths: Paths, chosen: argparse.Namespace) -> int:
+    return session.run(paths, chosen.command, keep=chosen.keep, bare=chosen.bare)
+
+
+def _bindir(_: Paths, __: argparse.Namespace) -> int:
+    print(tools.links())
+    return 0
+
+
+def _lock(_: Paths, chosen: argparse.Namespace) -> int:
+    locks.compile_all(upgrade=chosen.upgrade)
+    return 0
+
+
+def _venv(_: Paths, __: argparse.Namespace) -> int:
+    print(venv.ensure())
     return 0
 
 

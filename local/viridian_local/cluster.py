@@ -119,6 +119,7 @@ def _start(paths: Paths, binaries: Path) -> None:
                 processes.stop(paths.pids, component.name)
                 _launch(paths, component)
                 _await(paths, component)
+            containers.forget_old_images(paths)
             images.load(paths, catalogue.SYSTEM)
 
 

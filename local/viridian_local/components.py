@@ -31,7 +31,9 @@ def components(paths: Paths, binaries: Path) -> list[Component]:
             _controller_manager(paths, binaries),
             lambda: probes.tls_http("127.0.0.1", 10257, "/healthz"),
         ),
-        Component("kube-scheduler", _scheduler(paths, binaries), lambda: probes.tls_http("127.0.0.1", 10259, "/healthz")),
+        Component(
+            "kube-scheduler", _scheduler(paths, binaries), lambda: probes.tls_http("127.0.0.1", 10259, "/healthz")
+        ),
         Component("kubelet", _kubelet(paths, binaries), lambda: probes.plain_http("127.0.0.1", 10248, "/healthz")),
         Component("kube-proxy", _proxy(paths, binaries), lambda: probes.plain_http("127.0.0.1", 10256, "/livez")),
     ]

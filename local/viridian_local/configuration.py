@@ -43,7 +43,8 @@ def containerd(paths: Paths) -> str:
 root = "{paths.containerd}"
 state = "{paths.run}/containerd/state"
 disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.tracing.processor.v1.otlp"]
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
   address = "{paths.socket}"
 [plugins."io.containerd.internal.v1.opt"]

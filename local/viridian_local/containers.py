@@ -1,5 +1,6 @@
 """What containerd remembers: containers of earlier clusters, and images."""
 
+from viridian_local import addresses as at
 from viridian_local.commands import run
 from viridian_local.paths import Paths
 
@@ -15,6 +16,13 @@ def forget_all(paths: Paths) -> int:
     if names:
         ctr(paths, "containers", "delete", *names)
     return len(names)
+
+
+def forget_old_images(paths: Paths) -> None:
+    """Drop the names by content, which grow with each change of code; what ``:dev`` names stays with its layers."""
+    ours = [name for name in image_digests(paths) if name.startswith(f"{at.REPOSITORY}/") and not name.endswith(":dev")]
+    if ours:
+        ctr(paths, "images", "delete", *ours)
 
 
 def image_digests(paths: Paths) -> dict[str, str]:

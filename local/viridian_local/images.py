@@ -1,15 +1,13 @@
 """Building images when their content has changed, and giving them to the running cluster."""
 
-import shutil
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from viridian_local import base, buildah, oci
 from viridian_local.catalogue import Image
 from viridian_local.containers import image_digests
 from viridian_local.paths import Paths, cache_dir
 from viridian_local.progress import step
+from viridian_local.scratch import scratch
 
 
 def build(images: Iterable[Image]) -> None:
@@ -17,6 +15,13 @@ def build(images: Iterable[Image]) -> None:
     for image in images:
         if oci.find(_tag(image)) is None:
             _build(image)
+
+
+def build_and_load(paths: Paths, images: Iterable[Image]) -> None:
+    """Build and load one after the other, so that what could be built can be used even if a later one fails."""
+    for image in images:
+        build([image])
+        load(paths, [image])
 
 
 def load(paths: Paths, images: Iterable[Image]) -> None:
@@ -37,14 +42,9 @@ def _tag(image: Image) -> str:
 def _build(image: Image) -> None:
     arguments = {"BASE": base.ensure(image.base)} if image.base else {}
     local = f"localhost/viridian-{image.name}:latest"
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    with step(f"Building the image {image.name}") as running:
-        context = Path(tempfile.mkdtemp(prefix=".context-", dir=cache_dir()))
-        try:
-            image.fill(context)
-            buildah.build(context / "Containerfile", context, local, arguments, running)
-            buildah.push(local, _tag(image), running)
-        finally:
-            shutil.rmtree(context, ignore_errors=True)
+    with step(f"Building the image {image.name}") as running, scratch(cache_dir()) as context:
+        buildah.forget_failures()
+        image.fill(context)
+        buildah.build(context / "Containerfile", context, local, arguments, running)
+        buildah.push(local, _tag(image), running)
     oci.forget_others(image.name, _tag(image))
-    buildah.prune()

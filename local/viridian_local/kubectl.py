@@ -14,8 +14,7 @@ from viridian_local.tools import KUBERNETES
 def kubectl(paths: Paths, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
     """Run kubectl as the administrator and return its output."""
     program = KUBERNETES.bin_dir() / "kubectl"
-    command = [program, f"--kubeconfig={paths.kubeconfig}", *arguments]
-    return run(command, stdin=stdin, timeout=timeout).stdout
+    return run([program, f"--kubeconfig={paths.kubeconfig}", *arguments], stdin=stdin, timeout=timeout).stdout
 
 
 def get(paths: Paths, *arguments: str) -> Any:
@@ -27,14 +26,16 @@ def get(paths: Paths, *arguments: str) -> Any:
 def apply(paths: Paths, objects: list[dict[str, Any]]) -> None:
     """Server-side apply under a field manager of our own."""
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    kubectl(paths, "apply", "--server-side", "--field-manager=viridian-local", "--force-conflicts", "-f", "-", stdin=text)
+    how = ("--server-side", "--field-manager=viridian-local", "--force-conflicts")
+    kubectl(paths, "apply", *how, "-f", "-", stdin=text)
 
 
 def advertise_gpus(paths: Paths, node: str, number: int) -> None:
     """Let the node claim ``number`` GPUs, for tests of scheduling; nothing can compute on them."""
     if number < 0:
         raise Problem(f"A node cannot have {number} GPUs.", "Give a number of 0 or more.")
-    patch = [{"op": "add", "path": "/status/capacity/nvidia.com~1gpu", "value": str(number)}]
+    where = ("capacity", "allocatable")
+    patch = [{"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": str(number)} for part in where]
     kubectl(paths, "patch", "node", node, "--subresource=status", "--type=json", "-p", json.dumps(patch))
 
 
@@ -49,7 +50,8 @@ def await_condition(paths: Paths, *what: str, seconds: int) -> None:
             except Problem as error:
                 if time.monotonic() > deadline:
                     state = kubectl(paths, "get", "nodes,pods", "-A", "-o", "wide")
-                    raise Problem(f"{' '.join(target)} is not {condition} after {seconds} s: {error}\n{state}") from error
+                    late = f"{' '.join(target)} is not {condition} after {seconds} s"
+                    raise Problem(f"{late}: {error}\n{state}") from error
                 time.sleep(0.2)
             else:
                 return

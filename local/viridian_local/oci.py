@@ -1,16 +1,18 @@
 """The OCI layout in the cache that holds every built image, and handing images over to containerd.
 
-Layers are kept uncompressed and are stored once, however many images share them; an import sends only those that
-containerd lacks, so that after a change of code only the small top layer travels.
+A layer is stored once, however many images share it, and an import sends only those that containerd lacks, so that
+after a change of code only the small top layer travels.
 """
 
+import contextlib
 import io
 import json
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from viridian_local.commands import failed
 from viridian_local.paths import Paths, cache_dir
@@ -76,16 +78,14 @@ def import_image(paths: Paths, tag: str, references: list[str]) -> None:
     if descriptor is None:
         raise FileNotFoundError(f"no image {tag} in {layout()}")
     command = ["ctr", "-a", str(paths.socket), "-n", "k8s.io", "images", "import", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        assert process.stdin and process.stdout
-        try:
-            _send(paths, descriptor, references, process.stdin)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass
-        said = process.stdout.read().decode(errors="replace")
-    if process.returncode != 0:
-        raise failed(command, process.returncode, said.splitlines())
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said)
+        # A broken pipe means that the client has ended; its status and words tell why.
+        with contextlib.suppress(BrokenPipeError), process:
+            _send(paths, descriptor, references, cast("IO[bytes]", process.stdin))
+        said.seek(0)
+        if process.returncode != 0:
+            raise failed(command, process.returncode, said.read().decode(errors="replace").splitlines())
 
 
 def _send(paths: Paths, descriptor: dict[str, Any], references: list[str], stream: IO[bytes]) -> None:

@@ -22,7 +22,7 @@ CLUSTER = {
     "ip": "iproute2",
     "openssl": "openssl",
 }
-IMAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
+IMAGES = {"buildah": "buildah", "skopeo": "skopeo", "mmdebstrap": "mmdebstrap", "gpg": "gpg"}
 
 
 def missing(programs: dict[str, str]) -> list[str]:

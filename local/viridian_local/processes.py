@@ -64,7 +64,21 @@ def alive(pids: Path, name: str) -> int:
 def is_ours(pid: int, command: list[str]) -> bool:
     """Whether ``pid`` runs ``command``: pids are used again, and a file may be older than a reboot."""
     running = command_line(pid)
-    return bool(command) and (running == command or running[:3] == ["/bin/sh", "-c", _WRAPPER] and running[4:] == command)
+    # A process that is just becoming another program has no arguments for a moment.
+    for _ in range(10):
+        if running or not _lives(pid):
+            break
+        time.sleep(0.01)
+        running = command_line(pid)
+    starting = running[:3] == ["/bin/sh", "-c", _WRAPPER] and running[4:] == command
+    return bool(command) and (running == command or starting)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
 
 
 def command_line(pid: int) -> list[str]:

@@ -29,9 +29,19 @@ class Step:
             write(f"   … {self.what}: {detail} ({self.elapsed:.0f} s)")
 
 
+_silent = False
+
+
+def silence() -> None:
+    """Write no more progress; errors are still told."""
+    global _silent
+    _silent = True
+
+
 def write(line: str) -> None:
     """Write one line for people."""
-    print(line, file=sys.stderr, flush=True)
+    if not _silent:
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

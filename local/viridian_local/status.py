@@ -40,7 +40,8 @@ def _node(node: dict[str, Any] | None) -> str:
     if node is None:
         return "The node has not registered."
     ready = next((one["status"] for one in node["status"]["conditions"] if one["type"] == "Ready"), "Unknown")
-    capacity = ", ".join(f"{key} {value}" for key, value in sorted(node["status"]["allocatable"].items()) if value != "0")
+    sizes = sorted(node["status"]["allocatable"].items())
+    capacity = ", ".join(f"{key} {value}" for key, value in sizes if value != "0")
     return f"Node {node['metadata']['name']}: Ready={ready}; {capacity}"
 
 

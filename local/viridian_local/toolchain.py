@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from viridian_local.commands import run
@@ -49,21 +48,17 @@ def _from_pypi(package: str, program: str) -> Path:
         line.split("==")[1].split()[0] for line in pins.read_text().splitlines() if line.startswith(f"{package}==")
     )
     home = cache_dir() / "tools" / f"{package}-{version}"
-    found = home / "bin" / program
-    if found.exists():
+    found, complete = home / "bin" / program, home / ".complete"
+    if complete.exists() and found.exists():
         return found
     ensure_python_venv()
-    home.parent.mkdir(parents=True, exist_ok=True)
     with step(f"Installing {package} {version} from PyPI"):
-        scratch = Path(tempfile.mkdtemp(prefix=".installing-", dir=home.parent))
-        try:
-            run([sys.executable, "-m", "venv", scratch])
-            pip = [scratch / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            run([*pip, "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", pins], timeout=900)
-            if not (scratch / "bin" / program).exists():
-                raise Problem(f"The PyPI package {package} {version} brings no program {program}.")
-            shutil.rmtree(home, ignore_errors=True)
-            scratch.rename(home)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        # Made in place and not renamed, since what pip writes holds the folder's name.
+        shutil.rmtree(home, ignore_errors=True)
+        run([sys.executable, "-m", "venv", home])
+        pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([*pip, "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", pins], timeout=900)
+        if not found.exists():
+            raise Problem(f"The PyPI package {package} {version} brings no program {program}.")
+        complete.touch()
     return found

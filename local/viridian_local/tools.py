@@ -1,15 +1,16 @@
 """The Go programs of the cluster, built from the pinned modules beside this package and cached by content."""
 
+import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from viridian_local.commands import follow
 from viridian_local.paths import CHECKOUT, cache_dir
 from viridian_local.progress import step
+from viridian_local.scratch import scratch
 from viridian_local.toolchain import go_program
 
 KUBERNETES_VERSION = "1.36.3"
@@ -20,6 +21,15 @@ _LINKING = (
     f" -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36"
     f" -X {_VERSION}.gitCommit=0 -X {_VERSION}.gitTreeState=clean"
 )
+
+
+_ENVIRONMENT = {
+    "CGO_ENABLED": "0",
+    "GOFLAGS": "-mod=readonly -buildvcs=false",
+    "GOWORK": "off",
+    # Nothing but the Go that was chosen, or a build would depend on what can be fetched.
+    "GOTOOLCHAIN": "local",
+}
 
 
 @dataclass(frozen=True)
@@ -67,23 +77,18 @@ def ensure(module: Module) -> Path:
     if all((target / name).exists() for name in module.programs):
         return target
     go = go_program(_needed_go(module))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with step(f"Building {module.name} from Go modules (once per version, about {module.minutes} min)") as running:
-        scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
-        try:
-            env = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off", "GOTOOLCHAIN": "local"}
-            command = [go, "build", "-v", "-trimpath", "-ldflags", module.linking, "-o", f"{scratch}/"]
-            follow(
-                [*command, *module.programs.values()],
-                running,
-                env=env,
-                cwd=module.folder,
-                describe=lambda count, line: f"{count} packages so far, now {line[:60]}",
-            )
-            _name(module, scratch)
-            _publish(scratch, target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    what = f"Building {module.name} from Go modules (once per version, about {module.minutes} min)"
+    with step(what) as running, scratch(target.parent) as folder:
+        command = [go, "build", "-v", "-trimpath", "-ldflags", module.linking, "-o", f"{folder}/"]
+        follow(
+            [*command, *module.programs.values()],
+            running,
+            env=_ENVIRONMENT,
+            cwd=module.folder,
+            describe=lambda count, line: f"{count} packages so far, now {line[:60]}",
+        )
+        _name(module, folder)
+        _publish(folder, target)
     return target
 
 
@@ -92,25 +97,40 @@ def _needed_go(module: Module) -> str:
     return next(line.split()[1] for line in lines if line.startswith("go "))
 
 
-def _name(module: Module, scratch: Path) -> None:
+def _name(module: Module, folder: Path) -> None:
     """Give each binary our name: the linker calls etcd ``server``, after the folder of its package."""
     for name, package in module.programs.items():
         parts = [part for part in package.split("/") if not _is_version(part)]
-        built = scratch / parts[-1]
+        built = folder / parts[-1]
         if built.name != name:
-            built.rename(scratch / name)
+            built.rename(folder / name)
 
 
 def _is_version(part: str) -> bool:
     return part[:1] == "v" and part[1:].isdigit()
 
 
-def _publish(scratch: Path, target: Path) -> None:
+def _publish(folder: Path, target: Path) -> None:
     """Move the finished folder into place; a build beside us that was faster has made the same."""
-    scratch.chmod(0o755)
     try:
-        os.rename(scratch, target)
+        os.rename(folder, target)
     except OSError:
-        if not all((target / name.name).exists() for name in scratch.iterdir()):
+        if not all((target / name.name).exists() for name in folder.iterdir()):
             shutil.rmtree(target, ignore_errors=True)
-            os.rename(scratch, target)
+            os.rename(folder, target)
+
+
+def links() -> Path:
+    """A folder of links to every program that is built; kubectl, the control plane and Helm are built if need be."""
+    for module in (KUBERNETES, HELM):
+        ensure(module)
+    found = {name: KUBERNETES.bin_dir() / name for name in KUBERNETES.programs}
+    found |= {name: module.bin_dir() / "helm" for name, module in (("helm", HELM), ("helm3", HELM3))}
+    keys = "".join(module.key() for module in (KUBERNETES, HELM, HELM3))
+    folder = cache_dir() / "bin" / f"all-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, program in found.items():
+        if program.exists() and not (folder / name).is_symlink():
+            with contextlib.suppress(FileExistsError):
+                (folder / name).symlink_to(program)
+    return folder

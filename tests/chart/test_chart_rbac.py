@@ -18,7 +18,7 @@ NEEDED = {
     ("", "services"): FULL,
     ("", "configmaps"): FULL,
     ("policy", "poddisruptionbudgets"): FULL,
-    ("", "secrets"): "get create",
+    ("", "secrets"): "get create patch",
     ("", "pods"): "get list watch",
     ("discovery.k8s.io", "endpointslices"): "get list watch",
     ("", "events"): "create patch",

@@ -66,6 +66,9 @@ def _redeploy_due(d: Draft) -> bool:
     if d.status.failed_revision == revision_hash(active.version, active.digest, template):
         d.stalled = (Reason.REVISION_FAILED, "the new serving template failed; change it or request retry/…")
         return False
+    if template == active.template_hash:
+        # also after a failed one was taken back: what is wanted serves already
+        d.put(seen={**d.status.seen, "template": template})
     return d.status.seen.get("template", template) != template
 
 

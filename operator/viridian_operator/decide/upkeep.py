@@ -86,12 +86,12 @@ def _revisions(d: Draft) -> Iterator[Action]:
         exists = d.seen.deployment_of(revision.hash) is not None
         version = d.seen.registry.version
         golden = version.golden if version and version.version == revision.version else ""
-        if not exists:
-            if role == PREVIEW and not _asked(d, revision):
-                # the golden requests go into the immutable ConfigMap, so the registry is asked first
-                d.look_after(_ASK_AGAIN)
-                continue
-            yield EnsureAdminSecret()
+        if not exists and role == PREVIEW and not _asked(d, revision):
+            # the golden requests go into the immutable ConfigMap, so the registry is asked first
+            d.look_after(_ASK_AGAIN)
+            continue
+        if not exists or (replicas and not d.seen.ready_of(revision.hash)):
+            yield EnsureAdminSecret()  # without it no pod starts
         yield EnsureRevision(revision=revision, role=role, replicas=replicas, golden=golden)
 
 
@@ -127,7 +127,10 @@ def _moving(d: Draft) -> bool:
 def _retirements(d: Draft) -> Iterator[Action]:
     """Callers that keep their connections leave a revision that lost the traffic within a second."""
     target, service = traffic_target(d), d.seen.active_service
-    if target is None or service is None or service.revision != target.hash:
+    if target is None or service is None:
+        return
+    going_back = d.running and d.update.phase is Phase.ROLLING_BACK
+    if service.revision != target.hash and not going_back:
         return
     for revision, _, _ in _referenced(d):
         retired = revision.hash != target.hash and revision is not d.status.preview

@@ -88,6 +88,8 @@ class Shell:
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,
+            # only for peering, which is off; kopf's default fails where the user ID has no name, as in containers
+            identity=names.MANAGER,
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=self._stop,

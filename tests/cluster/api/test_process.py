@@ -217,7 +217,7 @@ def test_an_idle_operator_ends_at_once_also_while_it_is_probed(start: Start) -> 
     asked = operator.signal(signal.SIGTERM)
     assert operator.wait() == 0, operator.log()
     print(f"idle exit: {time.time() - asked:.2f} s")
-    assert time.time() - asked < 3
+    assert time.time() - asked < 4.5  # kopf alone would wait 5 s for the kept connection
 
 
 def test_without_the_crd_it_says_what_to_do(start: Start, own_apiserver: ApiServer) -> None:
@@ -259,9 +259,10 @@ def test_probes_and_metrics(start: Start, apiserver, namespace) -> None:
     make_model_update(apiserver, namespace)
     done = 'viridian_reconcile_total{result="success"}'
     until(lambda: done in operator.probe("/metrics")[1], "a pass that is counted")
+    renewed = 'viridian_api_requests_total{code="200",resource="leases",verb="update"}'
+    until(lambda: renewed in operator.probe("/metrics")[1], "a renewal that is counted")
     assert operator.probe("/livez")[0] == 200
     metrics = operator.probe("/metrics")[1]
-    assert 'viridian_api_requests_total{code="200",resource="leases",verb="update"}' in metrics
     assert "viridian_build_info{" in metrics
     print(f"resident: {operator.resident():.0f} MiB")
     assert operator.resident() < 300

@@ -85,7 +85,7 @@ class Clicks:
 
     def __init__(self, seed: int, events: int, users: int) -> None:
         self.generator = np.random.default_rng(seed)
-        self.users = self.generator.zipf(1.6, events) % users
+        self.users = (users * self.generator.random(events) ** 2).astype(np.int64)
         habit = self.generator.normal(0, 0.8, users)
         self.truth = -0.7 + habit[self.users] + self.generator.normal(0, 0.8, events)
         self.labels = (self.generator.random(events) < 1 / (1 + np.exp(-self.truth))).astype(float)

@@ -1,13 +1,15 @@
 """Paired comparison of two models on the same events, with events of one user kept together.
 
-Events of a user depend on each other, so that users are resampled and not events (cluster bootstrap; Field
-and Welsh, JRSS B 69, 2007). Intervals are bias-corrected and accelerated where that is affordable (Efron,
-JASA 82, 1987).
+Events of a user depend on each other, so that users are resampled and not events (cluster bootstrap; Field and
+Welsh, JRSS B 69, 2007). Intervals are percentile intervals, expanded for few users (Hesterberg, The American
+Statistician 69, 2015); where some users have far more events than others, their effective number counts (Kish,
+"Survey Sampling", 1965). BCa intervals covered less in simulations of 1500 events of 250 users.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 RESAMPLES = 2000
-#: Above so many users the jackknife of BCa costs more than it gives; the percentile interval is used instead.
-BCA_USERS = 3000
 _POWER = 0.8
-_CELLS = 4_000_000
+_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -66,37 +66,56 @@ def auroc_difference(
     """
     _, cluster = np.unique(users, return_inverse=True)
     count = int(cluster.max()) + 1
-    ones = np.ones((1, len(users)))
-    mean = float((weighted_auroc(candidate, labels, ones) - weighted_auroc(champion, labels, ones))[0])
+    ours, theirs = _Order(candidate, labels, cluster), _Order(champion, labels, cluster)
+    mean = float((ours.areas(np.ones((1, count))) - theirs.areas(np.ones((1, count))))[0])
     if not np.isfinite(mean):
         return Difference(0.0, float("-inf"), float("inf"), float("inf"), len(users), count)
     if count < 2:
         return _degenerate(mean, len(users), count)
-    generator = np.random.default_rng(seed)
+    generator, even = np.random.default_rng(seed), np.full(count, 1 / count)
     parts = []
     for size in _chunks(len(users)):
-        weights = generator.multinomial(count, np.full(count, 1 / count), size=size)[:, cluster].astype(np.float64)
-        parts.append(weighted_auroc(candidate, labels, weights) - weighted_auroc(champion, labels, weights))
+        copies = generator.multinomial(count, even, size=size)
+        parts.append(ours.areas(copies) - theirs.areas(copies))
     draws = np.concatenate(parts)
     draws = draws[np.isfinite(draws)]
-    tail = (1 - confidence) / 2
+    tail = (1 - expanded(confidence, np.bincount(cluster).astype(np.float64))) / 2
     low, high = (float(bound) for bound in np.quantile(draws, [tail, 1 - tail]))
     return Difference(mean, low, high, detectable(float(draws.std(ddof=1)), confidence), len(users), count)
 
 
-def weighted_auroc(scores: Floats, labels: Floats, weights: Floats) -> Floats:
-    """Area under the ROC curve for each row of ``weights`` ``[r, n]``; ties count half, NaN without both
-    labels.
+def weighted_auroc(scores: Floats, labels: Floats, copies: NDArray[Any]) -> Floats:
+    """Area under the ROC curve for each row of ``copies`` ``[r, n]`` (how often each event counts).
+
+    Ties count half; without both labels it is NaN.
     """
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
-    ordered = weights[:, order]
-    positive = np.add.reduceat(ordered * labels[order], starts, axis=1)
-    negative = np.add.reduceat(ordered * (1 - labels[order]), starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative
-    with np.errstate(invalid="ignore", divide="ignore"):
-        area: Floats = (positive * (below + 0.5 * negative)).sum(1) / (positive.sum(1) * negative.sum(1))
-    return area
+    return _Order(scores, labels, np.arange(len(scores))).areas(copies)
+
+
+class _Order:
+    """Events sorted by score once, so that the area is cheap for any number of copies of each cluster."""
+
+    def __init__(self, scores: Floats, labels: Floats, cluster: Ints) -> None:
+        order = np.argsort(scores, kind="stable")
+        self._cluster = cluster[order]
+        self._positive = labels[order].astype(np.float32)
+        starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+        self._starts = starts if len(starts) < len(scores) else None
+
+    def areas(self, copies: NDArray[Any]) -> Floats:
+        """Area for each row of ``copies`` ``[r, clusters]``; counts are whole numbers, exact in 32 bits."""
+        weights = copies.astype(np.float32)[:, self._cluster]
+        positive = weights * self._positive
+        negative = weights - positive
+        if self._starts is not None:
+            positive = np.add.reduceat(positive, self._starts, axis=1)
+            negative = np.add.reduceat(negative, self._starts, axis=1)
+        below = np.cumsum(negative, axis=1)
+        total = positive.sum(1, dtype=np.float64) * below[:, -1]
+        below -= 0.5 * negative
+        with np.errstate(invalid="ignore", divide="ignore"):
+            area: Floats = np.einsum("ij,ij->i", positive, below, dtype=np.float64) / total
+        return area
 
 
 def detectable(error: float, confidence: float) -> float:
@@ -115,18 +134,22 @@ def _ratio_interval(sums: Floats, counts: Floats, confidence: float, seed: int) 
         (sums, counts),
         ratio,
         n_resamples=RESAMPLES,
-        batch=max(1, _CELLS // (2 * len(sums))),
+        batch=max(1, _CELLS // len(sums)),
         vectorized=True,
         paired=True,
-        confidence_level=confidence,
-        method="BCa" if len(sums) <= BCA_USERS else "percentile",
+        confidence_level=expanded(confidence, counts),
+        method="percentile",
         rng=np.random.default_rng(seed),
     )
-    low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
-    if not (np.isfinite(low) and np.isfinite(high)):  # BCa is undefined where all resamples fall on one side
-        tail = (1 - confidence) / 2
-        low, high = (float(x) for x in np.quantile(found.bootstrap_distribution, [tail, 1 - tail]))
-    return low, high, float(found.standard_error)
+    interval = found.confidence_interval
+    return float(interval.low), float(interval.high), float(found.standard_error)
+
+
+def expanded(confidence: float, counts: Floats) -> float:
+    """Level at which a percentile interval over users with ``counts`` events each covers with ``confidence``."""
+    users = max(float(counts.sum() ** 2 / np.square(counts).sum()), 2.0)
+    bound = np.sqrt(users / (users - 1)) * stats.t.ppf((1 + confidence) / 2, users - 1)
+    return float(2 * stats.norm.cdf(bound) - 1)
 
 
 def _degenerate(mean: float, events: int, users: int) -> Difference:

@@ -120,6 +120,14 @@ def test_one_crashed_pod_after_the_switch_brings_traffic_back_at_once(first: Wor
     assert first.status.quarantine
 
 
+def test_callers_with_kept_connections_are_sent_away_in_the_pass_that_goes_back(first: World) -> None:
+    to_bake(first)
+    first.pods_of("2")[0].broken = PodTrouble.CRASH_LOOP
+    first.step()
+    assert all(p.retired for p in first.pods_of("2") if p.broken is None)
+    assert not any(p.retired for p in first.pods_of("1"))
+
+
 def test_losing_the_node_of_the_new_pods_rolls_back_without_quarantine(first: World) -> None:
     to_bake(first)
     for pod in first.pods_of("2"):
@@ -347,6 +355,25 @@ def test_a_failed_redeploy_blocks_the_template_and_not_the_digest(first: World) 
     assert condition(first, "Stalled") == "True"
     first.unhealthy.clear()
     first.request("retry/1")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 3)
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+
+
+def test_taking_back_a_template_that_failed_changes_nothing(first: World) -> None:
+    good = first.spec
+    first.unhealthy.add("1")
+    first.spec = with_image(first.spec, "server:bad")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
+    first.settle()
+    first.unhealthy.clear()
+    first.spec = good
+    for _ in range(5):
+        first.step()
+        first.tick(60)
+    assert first.status.update and first.status.update.number == 2
+    assert condition(first, "Stalled") is None
+    first.spec = with_image(first.spec, "server:better")
     first.run(lambda w: w.status.update is not None and w.status.update.number == 3)
     first.settle()
     ended(first, Phase.SUCCEEDED, "Promoted")

@@ -1,0 +1,74 @@
+# Needs nothing but make, git and Python 3.11 to begin with; everything else is installed on the way.
+# On Debian as root `make test` and `make demo` work on an empty machine. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+PY := .venv/bin/python
+LOCAL := PYTHONPATH=local $(PYTHON) -m viridian_local
+export PYTHONPATH := local
+
+# Options: DATA=movielens (demo), NAME=… (bench), ARGS=… (more arguments for pytest), KEEP=1 (leave the cluster running),
+# KUBECONFIG=… (a cluster of your own instead of the local one).
+DATA ?= synthetic
+NAME ?=
+ARGS ?=
+KEEP ?=
+SESSION := $(LOCAL) session $(if $(KEEP),--keep)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
+	@sed -n 's/^# Options: /\nOptions: /p; s/^# KUBECONFIG=/         KUBECONFIG=/p' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: ## make .venv with every pinned dependency (done by the other targets when needed)
+	@$(LOCAL) venv >/dev/null
+
+.PHONY: cluster-up cluster-down cluster-status images
+cluster-up: ## start a real Kubernetes on this machine (root, Debian)
+	@$(LOCAL) up
+cluster-down: ## stop it, and remove what it made
+	@$(LOCAL) down
+cluster-status: ## show its components, node and pods
+	@$(LOCAL) status
+images: ## build the images that changed and give them to the cluster
+	@$(LOCAL) images
+
+.PHONY: demo
+demo: venv ## the whole loop once, for real, with users who must not notice (DATA=movielens for real data)
+	@$(PY) -m viridian_demo --data $(DATA)
+
+.PHONY: test test-unit bench
+test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster
+	@$(SESSION) -- $(PY) -m pytest tests/unit tests/chart tests/cluster $(ARGS)
+test-unit: venv ## tests that need no cluster
+	@$(PY) -m pytest tests/unit $(ARGS)
+bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks
+	@$(SESSION) -- $(PY) -m tests.benchmarks $(NAME)
+
+.PHONY: lint format
+lint: venv ## style, types and the direction of imports
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+format: venv ## let ruff put style right
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+.PHONY: crds lock
+crds: venv ## write the CRD and what is generated from it
+	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) charts/generate.py
+lock: ## pin every dependency again from pyproject.toml (ARGS=--upgrade for the newest versions)
+	@$(LOCAL) lock $(ARGS)
+
+.PHONY: clean
+clean: ## remove what was made in this checkout, and stop the cluster
+	@if [ "$$(id -u)" = 0 ]; then $(LOCAL) down; fi
+	@rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Binaries and images stay in the cache: $${VIRIDIAN_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/viridian}"

@@ -1,0 +1,1 @@
+"""Benchmarks: apart from the tests, each with a baseline run beside it."""

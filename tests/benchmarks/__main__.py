@@ -1,0 +1,24 @@
+"""``python -m tests.benchmarks [NAME]``: run one benchmark, or all."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.benchmarks import decide, rollback
+
+BENCHMARKS = {"decide": decide.run, "rollback": rollback.run}
+
+
+def main() -> int:
+    """Run what is named."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in names:
+        BENCHMARKS[name]().write(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

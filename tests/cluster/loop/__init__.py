@@ -1,0 +1,1 @@
+"""The whole loop on a real cluster: pods that train, serve, crash and are switched under load."""

@@ -1,0 +1,221 @@
+"""Everything that can go wrong around one served model ends in a phase and reason of its own, and serves on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from loop.appending import Stream
+from loop.following import Following
+from loop.manifests import NAME, merged, model_update, server, trainer, variable
+from loop.registry import Mlflow, mlflow
+from loop.serving import condition, ended, last_number, serve_first, served
+from loop.space import Space
+
+SERVING = {"replicas": 2}
+NOWHERE = "http://127.0.0.1:9"
+TINY = {"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi"}}
+#: change of ``spec.training``, reason of the end, seconds until it
+TRAININGS = [
+    pytest.param(
+        {"template": trainer(picture="viridian.local/absent:dev"), "deadlines": {"queued": "15s"}},
+        "ImagePull",
+        25,
+        id="image-cannot-be-pulled",
+    ),
+    pytest.param({"template": trainer(resources=TINY)}, "OutOfMemory", 60, id="memory-limit-too-small"),
+    pytest.param(
+        {
+            "template": trainer(
+                env=[variable("MLFLOW_TRACKING_URI", NOWHERE), variable("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")]
+            )
+        },
+        "Infrastructure",
+        120,
+        id="registry-unreachable",
+    ),
+    pytest.param({"config": {"batchSize": 0}}, "BadConfiguration", 60, id="bad-config"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model(space: Space, stream: Stream) -> None:
+    serve_first(space, stream, serving=SERVING)
+
+
+@pytest.fixture
+def untouched(space: Space) -> Iterator[None]:
+    """What serves is the same after the test as before: digest, pods, restarts, selector."""
+    before = served(space)
+    yield
+    assert served(space) == before
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(("training", "reason", "limit"), TRAININGS)
+def test_training_fails(
+    space: Space, following: Following, training: dict[str, Any], reason: str, limit: float
+) -> None:
+    record = _run(space, following, training=training)
+    assert (record["phase"], record["reason"]) == ("Failed", reason), record["message"]
+    assert _duration(record) <= limit
+    attempts = {job["metadata"]["name"] for job in _jobs(space, record["number"])}
+    wanted = 2 if reason == "Infrastructure" else 1
+    assert attempts == {f"{NAME}-train-{record['number']}-a{attempt + 1}" for attempt in range(wanted)}
+
+
+@pytest.mark.usefixtures("untouched")
+def test_broken_events_are_bad_data(space: Space, stream: Stream, following: Following) -> None:
+    stream.append_broken(300)
+    record = _run(space, following)
+    assert (record["phase"], record["reason"]) == ("Failed", "BadData"), record["message"]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_nothing_starts_while_the_event_log_is_unreachable(space: Space) -> None:
+    unread = model_update(space.name, data={"source": {"redisStream": {"url": "redis://127.0.0.1:1/0"}}})
+    space.apply(merged(unread, {"metadata": {"name": "unread"}}))
+    with space.follow("unread") as following:
+        state = following.wait(_says("event log cannot be read"), 60, "the message names the event log")
+        assert "update" not in state["status"]
+        assert space.list("jobs", "viridian.dev/model-update=unread") == []
+    space.kubectl("delete", "modelupdate", "unread", "--wait=false")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_pin_to_missing_version_stalls(space: Space, following: Following) -> None:
+    number = last_number(space)
+    with _pinned(space, "999"):
+        state = following.wait(_stalled("PinFailed"), 60, "Stalled")
+        assert "no version 999" in condition(state["status"], "Stalled")["message"]
+    assert last_number(space) == number
+
+
+@pytest.mark.usefixtures("untouched")
+def test_pin_to_doctored_version_is_a_digest_mismatch(space: Space, following: Following) -> None:
+    with mlflow(space.tools) as registry:
+        version = _doctored(registry, space)
+    with _pinned(space, version):
+        _pin_fails(space, following, {"DigestMismatch"})
+
+
+@pytest.mark.usefixtures("untouched")
+def test_pin_to_version_without_bundle(space: Space, following: Following) -> None:
+    with mlflow(space.tools) as registry:
+        run, folder = registry.run_with_file("readme.txt", "no bundle")
+        tags = {"viridian.digest": f"sha256:{'0' * 64}"}
+        version = registry.register(space.name, folder, run, tags)
+    with _pinned(space, version):
+        _pin_fails(space, following, {"VersionMissing", "BadBundle"})
+
+
+class TestServingTemplate:
+    """A template whose server crashes as long as a ConfigMap says so: the tests follow each other."""
+
+    @pytest.mark.usefixtures("untouched")
+    def test_crashing_server_never_gets_traffic(self, space: Space, following: Following) -> None:
+        number = last_number(space) + 1
+        space.apply(_fault('{"crash_after_ready": 0}'), _faulty(space))
+        record, status = ended(following, number)
+        assert (record["kind"], record["phase"], record["reason"]) == ("Redeploy", "Failed", "CrashLoop")
+        assert status["failedRevision"]
+        assert record["digest"] not in [entry["digest"] for entry in status.get("quarantine", [])]
+        following.wait(_stalled("RevisionFailed"), 30, "Stalled")
+
+    @pytest.mark.usefixtures("untouched")
+    def test_template_of_what_serves_is_no_update(self, space: Space, following: Following) -> None:
+        number = last_number(space)
+        space.apply(model_update(space.name, serving=SERVING))
+        following.wait(_caught_up, 60, "the operator has seen the template")
+        following.wait(lambda state: not condition(state["status"], "Stalled"), 60, "not Stalled")
+        assert last_number(space) == number
+
+    @pytest.mark.usefixtures("untouched")
+    def test_failed_template_stays_blocked(self, space: Space, following: Following) -> None:
+        number = last_number(space)
+        space.apply(_faulty(space))
+        following.wait(_stalled("RevisionFailed"), 60, "Stalled")
+        assert last_number(space) == number
+
+    def test_retry_after_the_cause_is_gone(self, space: Space, following: Following) -> None:
+        number, before = last_number(space) + 1, served(space)
+        space.kubectl("delete", "configmap", "fault")
+        space.request(NAME, "retry")
+        record, _ = ended(following, number)
+        after = served(space)
+        assert (record["kind"], record["phase"]) == ("Redeploy", "Succeeded"), record["message"]
+        assert after.digest == before.digest
+        assert after.pods.isdisjoint(before.pods)
+        following.wait(lambda state: not condition(state["status"], "Stalled"), 60, "not Stalled")
+
+
+def _run(space: Space, following: Following, **changes: dict[str, Any]) -> dict[str, Any]:
+    """The record of an update with ``changes`` of the spec, which are taken back at its end."""
+    number = last_number(space) + 1
+    space.apply(model_update(space.name, serving=SERVING, **changes))
+    space.request(NAME, "run")
+    record, _ = ended(following, number)
+    space.apply(model_update(space.name, serving=SERVING))
+    return record
+
+
+def _duration(record: dict[str, Any]) -> float:
+    moments = [datetime.fromisoformat(record[name]).timestamp() for name in ("startedAt", "finishedAt")]
+    return moments[1] - moments[0]
+
+
+def _jobs(space: Space, number: int) -> list[dict[str, Any]]:
+    return space.list("jobs", f"viridian.dev/model-update={NAME},viridian.dev/update={number}")
+
+
+def _says(text: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda state: text in (state.get("status") or {}).get("message", "")
+
+
+def _stalled(reason: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda state: _caught_up(state) and condition(state["status"], "Stalled").get("reason") == reason
+
+
+def _caught_up(state: dict[str, Any]) -> bool:
+    """Whether the operator has acted upon the newest spec."""
+    generation: int = state["metadata"]["generation"]
+    return generation == (state.get("status") or {}).get("observedGeneration")
+
+
+@contextmanager
+def _pinned(space: Space, version: str) -> Iterator[None]:
+    pin = {"version": int(version), "reason": "test of what happens then"}
+    space.apply(model_update(space.name, serving=SERVING, pin=pin))
+    yield
+    space.apply(model_update(space.name, serving=SERVING))
+
+
+def _pin_fails(space: Space, following: Following, reasons: set[str]) -> None:
+    state = following.wait(_stalled("PinFailed"), 180, "Stalled")
+    record = state["status"]["history"][-1]
+    assert (record["kind"], record["phase"]) == ("Pin", "Failed")
+    assert record["reason"] in reasons, record["message"]
+
+
+def _doctored(registry: Mlflow, space: Space) -> str:
+    """A copy of what serves whose tag names another digest."""
+    genuine = registry.version(space.name, served(space).version)
+    tags = {key: value for key, value in genuine["tags"].items() if key != "viridian.update"}
+    tags["viridian.digest"] = f"sha256:{'1' * 64}"
+    return registry.register(space.name, genuine["source"], genuine["run_id"], tags)
+
+
+def _faulty(space: Space) -> dict[str, Any]:
+    reference = {"configMapKeyRef": {"name": "fault", "key": "fault", "optional": True}}
+    template = server({"name": "VIRIDIAN_FAULT", "valueFrom": reference})
+    return model_update(space.name, serving={**SERVING, "template": template})
+
+
+def _fault(text: str) -> dict[str, Any]:
+    json.loads(text)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "fault"}, "data": {"fault": text}}
