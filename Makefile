@@ -21,7 +21,7 @@ SESSION := $(LOCAL) session $(if $(KEEP),--keep)
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s%s\n", $$1, $$2}'
 	@sed -n 's/^# Options: /\nOptions: /p; s/^# KUBECONFIG=/         KUBECONFIG=/p' $(MAKEFILE_LIST)
 
 .PHONY: venv
@@ -46,6 +46,7 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster
 	@$(SESSION) -- $(PY) -m pytest tests/unit tests/chart tests/cluster $(ARGS)
 test-unit: venv ## tests that need no cluster
+	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(ARGS)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks
 	@$(SESSION) -- $(PY) -m tests.benchmarks $(NAME)

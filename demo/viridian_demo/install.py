@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from importlib.resources import files
 
@@ -13,8 +14,20 @@ SYSTEM = "viridian-system"
 
 
 def image(name: str) -> str:
-    """Image of a part; a registry of one's own is named by ``VIRIDIAN_IMAGES`` and ``VIRIDIAN_TAG``."""
-    return f"{os.environ.get('VIRIDIAN_IMAGES', 'viridian.local')}/{name}:{os.environ.get('VIRIDIAN_TAG', 'dev')}"
+    """Image of a part; a registry of one's own is named by ``VIRIDIAN_IMAGES`` and ``VIRIDIAN_TAG``.
+
+    Local images go by their content, so that what serves is never replaced under a tag that moves.
+    """
+    if registry := os.environ.get("VIRIDIAN_IMAGES"):
+        return f"{registry}/{name}:{os.environ.get('VIRIDIAN_TAG', 'latest')}"
+    return _local_images()[name]
+
+
+@functools.cache
+def _local_images() -> dict[str, str]:
+    """Images of the local cluster by name, built if they are not."""
+    references = [line for line in local("images").splitlines() if line.startswith("viridian.local/")]
+    return {line.removeprefix("viridian.local/").partition(":")[0]: line for line in references}
 
 
 def cluster(screen: Screen) -> tuple[Tools, bool]:

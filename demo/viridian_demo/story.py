@@ -74,6 +74,16 @@ class Story:
         """Ask for something, as a person would."""
         self.tools.kubectl("annotate", "mu", "ctr", "-n", NAMESPACE, "--overwrite", f"viridian.dev/request={text}")
 
+    def append(self, count: int, *, poison: bool = False) -> None:
+        """Append events while nothing starts, so that the next window holds all of them in each run."""
+        self.patch({"suspend": True})
+        self.producer.append(count, poison=poison)
+
+    def request_after(self, spec: dict[str, Any], text: str) -> None:
+        """Change the spec and ask for something at the same moment, before any other trigger sees the change."""
+        body = json.dumps({"spec": spec, "metadata": {"annotations": {"viridian.dev/request": text}}})
+        self.tools.kubectl("patch", "mu", "ctr", "-n", NAMESPACE, "--type=merge", "-p", body)
+
     def tell(self) -> list[Chapter]:
         """All steps in their order."""
         self.apply()
@@ -91,7 +101,8 @@ class Story:
         """A model is trained, registered and served as soon as there are events."""
         self.screen.title("(a) the first model: trained, registered, served")
         chapter = self._chapter("(a) first model", 1, "Succeeded")
-        self.producer.append(self.data.first)
+        self.append(self.data.first)
+        self.patch({"suspend": False})
         watcher.wait(lambda s: (s.get("update") or {}).get("phase") == "Baking", UPDATE_DEADLINE, "the first bake")
         self.caller.start()
         self._finish(chapter, watcher, before=None)
@@ -101,7 +112,8 @@ class Story:
         self.screen.title("(b) an increment passes the gate and takes over under load")
         chapter = self._chapter("(b) increment", 2, "Succeeded")
         before = self.caller.counters()
-        self.producer.append(self.data.more)
+        self.append(self.data.more)
+        self.patch({"suspend": False})
         status = self._finish(chapter, watcher, before=before)
         for name in ("failed", "mixed", "wrong"):
             chapter.check(chapter.requests[name] == 0, f"{chapter.requests[name]} requests {name}")
@@ -112,8 +124,9 @@ class Story:
         self.screen.title("(d) a candidate passes the gate, breaks in service, and is rolled back")
         chapter = self._chapter("(d) breaks in service", 3, "RolledBack")
         before, champion = self.caller.counters(), watcher.status["champion"]
-        self.patch({"training": {"config": {"architecture": "fragile:FragileDeepFM"}}})
-        self.request("retrain/broken")
+        self.append(self.data.more)
+        config = {"architecture": "fragile:FragileDeepFM"}
+        self.request_after({"suspend": False, "training": {"config": config}}, "retrain/broken")
         status = self._finish(chapter, watcher, before=before)
         self.patch({"training": {"config": {"architecture": None}}})
         digest = chapter.history.get("digest")
@@ -129,11 +142,9 @@ class Story:
         self.screen.title("(c) a poisoned candidate is rejected by the gate")
         chapter = self._chapter("(c) poisoned data", 4, "Rejected")
         before, active = self.caller.counters(), watcher.status["active"]
-        self.patch({"suspend": True})
-        self.producer.append(self.data.poisoned, poison=True)
-        self.producer.append(self.data.clean)
-        self.patch({"suspend": False})
-        self.request("run/poisoned")
+        self.append(self.data.poisoned, poison=True)
+        self.append(self.data.clean)
+        self.request_after({"suspend": False}, "run/poisoned")
         status = self._finish(chapter, watcher, before=before)
         chapter.check(status["active"]["digest"] == active["digest"], "another version serves than before")
         for name in ("failed", "mixed", "wrong"):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from viridian_local import addresses as at
-from viridian_local import cluster, images, kubectl, locks, preflight, record, session, status, tools, venv
+from viridian_local import cluster, images, kubectl, locks, packages, preflight, record, session, status, tools, venv
 from viridian_local.catalogue import ALL, PROJECT
 from viridian_local.errors import Problem
 from viridian_local.paths import Paths
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     lock = command("lock", "pin every dependency again, with hashes, from pyproject.toml", _lock)
     lock.add_argument("--upgrade", action="store_true", help="take the newest versions that pyproject.toml allows")
     command("venv", "make .venv with every pinned dependency, or bring it up to date", _venv)
+    command("test-packages", "install the Debian packages that tests without a cluster need", _test_packages)
     return parser
 
 
@@ -131,6 +132,11 @@ def _lock(_: Paths, chosen: argparse.Namespace) -> int:
 
 def _venv(_: Paths, __: argparse.Namespace) -> int:
     print(venv.ensure())
+    return 0
+
+
+def _test_packages(_: Paths, __: argparse.Namespace) -> int:
+    packages.ensure_packages(packages.TESTS)
     return 0
 
 

@@ -60,9 +60,10 @@ def kill_containers(seconds: float = 15) -> int:
 def _members() -> set[int]:
     found: set[int] = set()
     for root in cgroup_roots():
-        for listing in root.rglob("cgroup.procs") if root.exists() else ():
+        # Groups vanish while they are walked through, which os.walk bears.
+        for folder, _, _ in os.walk(root):
             with contextlib.suppress(OSError):
-                found |= {int(pid) for pid in listing.read_text().split()}
+                found |= {int(pid) for pid in Path(folder, "cgroup.procs").read_text().split()}
     return {pid for pid in found if pid != os.getpid() and command_line(pid)}
 
 

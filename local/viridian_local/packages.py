@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from viridian_local.commands import follow
+from viridian_local.commands import follow, run
 from viridian_local.errors import Problem
 from viridian_local.progress import step
 
@@ -23,6 +23,12 @@ CLUSTER = {
     "openssl": "openssl",
 }
 IMAGES = {"buildah": "buildah", "skopeo": "skopeo", "mmdebstrap": "mmdebstrap", "gpg": "gpg"}
+
+
+# Servers that tests start by themselves, on ports of their own.
+TESTS = {"redis-server": "redis-server"}
+# Packages that start a server of the machine's own when they are installed, which nobody here asked for.
+_SERVICES = ("containerd", "redis-server")
 
 
 def missing(programs: dict[str, str]) -> list[str]:
@@ -65,5 +71,7 @@ def install(names: list[str]) -> None:
             # One broken third-party source makes `update` fail; only `install` tells whether that matters.
             follow(["sh", "-c", "apt-get update -q || true"], running, env=quiet)
             follow(["apt-get", "install", "-q", "-y", "--no-install-recommends", *names], running, env=quiet)
+            for service in set(names).intersection(_SERVICES) if Path("/run/systemd/system").exists() else ():
+                run(["systemctl", "disable", "--now", service], check=False)
         except Problem as error:
             raise Problem(str(error), f"\nTo see why, run as root: {by_hand}") from error

@@ -53,9 +53,10 @@ class Common:
 
 @dataclass(frozen=True)
 class TrainInput(Common):
-    """All inputs of a training."""
+    """All inputs of a training; ``fresh`` is where the events begin that the champion has not trained on."""
 
     window: Window
+    fresh: dict[str, str]
     config: dict[str, Any]
     seed: int
     checkpoint_dir: Path
@@ -106,9 +107,11 @@ def read_train(env: Mapping[str, str]) -> TrainInput:
     common = _common(env)
     if common.update.kind == "Incremental" and common.parent is None:
         raise BadUsage("VIRIDIAN_PARENT is null, but an Incremental update starts from a parent")
+    window = _window(env, "VIRIDIAN_WINDOW")
     return TrainInput(
         **vars(common),
-        window=_window(env, "VIRIDIAN_WINDOW"),
+        window=window,
+        fresh=_fresh(env, window),
         config=config,
         seed=seed,
         checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
@@ -164,6 +167,16 @@ def _window(env: Mapping[str, str], name: str) -> Window:
         return Window.parse(_json(env, name))
     except BadUsage as error:
         raise BadUsage(f"environment variable {name}: {error.message}") from None
+
+
+def _fresh(env: Mapping[str, str], window: Window) -> dict[str, str]:
+    """Without the variable, or for a first model, all events of the window are fresh."""
+    if env.get("VIRIDIAN_FRESH", "null") in ("", "null"):
+        return dict(window.start)
+    fresh = _object(env, "VIRIDIAN_FRESH")
+    if set(fresh) != set(window.start) or not all(isinstance(offset, str) for offset in fresh.values()):
+        raise BadUsage("environment variable VIRIDIAN_FRESH must name an offset for each partition of VIRIDIAN_WINDOW")
+    return fresh
 
 
 def _version(env: Mapping[str, str], name: str) -> VersionRef | None:

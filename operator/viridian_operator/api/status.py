@@ -201,6 +201,7 @@ class Update(ApiModel):
     phase_since: Time
     deadline: Time | None = Field(default=None, description="end of the present phase")
     window: Window | None = None
+    fresh: Offsets | None = Field(default=None, description="where events begin that the champion has not trained on")
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
     attempts: Attempts = Attempts()

@@ -14,6 +14,7 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
 from viridian_operator.decide.observation import JobState, JobView, RegisteredVersion
+from viridian_operator.decide.window import entries_before
 
 TASK = "train"
 _ASK_AGAIN = 5.0
@@ -111,6 +112,19 @@ def _mismatch(d: Draft, candidate: Candidate, registered: RegisteredVersion) -> 
     for what, (wanted, found) in expected.items():
         if wanted != found:
             return f"the registry has another {what} than the update: {found!r} instead of {wanted!r}"
+    return _unfair(d, candidate)
+
+
+def _unfair(d: Draft, candidate: Candidate) -> str:
+    """Events that the champion has trained on would speak for it, if they judged."""
+    fresh, holdout = d.update.fresh, candidate.holdout
+    if fresh is None or holdout is None:
+        return ""
+    for partition, offset in holdout.start.items():
+        if entries_before(offset) < entries_before(fresh.get(partition, "0")):
+            return (
+                f"events of partition {partition} are held out from {offset} on, but the champion has trained on them"
+            )
     return ""
 
 

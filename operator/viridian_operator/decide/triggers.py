@@ -83,7 +83,7 @@ def _train_if_due(d: Draft) -> None:
 def due(d: Draft) -> Trigger | None:
     """The first trigger that asks for an update now."""
     if waits := _repeatedly_rejected(d):
-        d.stalled = (Reason.REPEATEDLY_REJECTED, waits)
+        d.stalled = d.stalled or (Reason.REPEATEDLY_REJECTED, waits)
         return _new_events(d, factor=MUCH_NEW_DATA)
     backoff = d.status.backoff
     if backoff.until and d.now < backoff.until:

@@ -149,7 +149,7 @@ class ApiCluster:
 
     async def apply_status(self, ref: ObjectRef, status: Mapping[str, Any], resource_version: str) -> Manifest:
         """See ``Cluster``."""
-        body = ref.manifest(uid=ref.uid, resourceVersion=resource_version) | {"status": dict(status)}
+        body = ref.manifest(uid=ref.uid, resourceVersion=resource_version) | {"status": _without_empty_maps(status)}
         return await self._apply(ref, body, ref.resource.path(ref.namespace, ref.name, "status"))
 
     async def delete(
@@ -184,3 +184,15 @@ class ApiCluster:
 
     async def _send(self, verb: str, kind: Resource, method: str, path: str, **more: Any) -> Manifest:
         return await self._transport.send(Call(verb=verb, resource=kind, method=method, path=path, **more))
+
+
+def _without_empty_maps(value: Any) -> Any:
+    """``value`` without empty maps at any depth.
+
+    Server-side apply makes null, which the schema refuses, out of an empty map whose entries were ours before
+    (kubernetes-sigs/structured-merge-diff); one that is left out is removed.
+    """
+    if isinstance(value, Mapping):
+        cleaned = {key: _without_empty_maps(each) for key, each in value.items()}
+        return {key: each for key, each in cleaned.items() if each != {}}
+    return [_without_empty_maps(each) for each in value] if isinstance(value, list) else value

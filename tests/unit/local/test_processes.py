@@ -33,11 +33,8 @@ def test_a_started_process_is_known_by_its_pid_file(folders: tuple[Path, Path]) 
 
 def test_a_process_that_ignores_the_polite_signal_is_ended_all_the_same(folders: tuple[Path, Path]) -> None:
     pids, logs = folders
-    deaf = [
-        sys.executable,
-        "-c",
-        "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)",
-    ]
+    program = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
+    deaf = [sys.executable, "-c", program]
     processes.start(pids, logs, "sleeper", deaf)
     log = logs / "sleeper.log"
     while not log.read_text():
@@ -46,7 +43,7 @@ def test_a_process_that_ignores_the_polite_signal_is_ended_all_the_same(folders:
 
 
 def test_a_pid_that_was_used_again_is_left_alone(folders: tuple[Path, Path]) -> None:
-    pids, logs = folders
+    pids, _ = folders
     other = subprocess.Popen(SLEEPER)
     try:
         pids.mkdir()

@@ -134,6 +134,18 @@ def test_a_loop_of_train_and_evaluate(job: Job) -> None:
     assert pq.read_metadata(Path(path, "predictions.parquet")).num_rows == verdict["events"]
 
 
+def test_a_full_update_holds_out_only_what_the_champion_has_not_trained_on(job: Job) -> None:
+    job.append(rows(0, 3000))
+    first = job.train(1)
+    job.append(rows(3000, 1000))
+    full = job.train(2, VIRIDIAN_FRESH=first["trainedTo"])
+    held_out = full["holdout"]["from"]
+    assert all(int(held_out[p].split("@")[0]) > int(first["trainedTo"][p].split("@")[0]) for p in held_out)
+    # a tenth of the 300 events held out before and the 1000 new ones, not of all 4000
+    assert abs(full["events"]["holdout"] - 130) <= 2
+    assert full["events"]["trained"] == 4000 - full["events"]["holdout"]
+
+
 def test_the_registered_version_keeps_the_contract(job: Job) -> None:
     job.append(rows(0, 3000))
     result = job.train(1)

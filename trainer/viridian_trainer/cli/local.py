@@ -52,6 +52,7 @@ def train(
         data=_data(data, parquet),
         parent=_reference(start),
         window=window,
+        fresh=dict(json.loads(newest.tags[tags.TRAINED_TO]) if newest else window.start),
         config=_object(config, "--config"),
         seed=seed,
         checkpoint_dir=checkpoints,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,6 +92,7 @@ def identity(task: TrainInput) -> dict[str, Any]:
     """Everything that decides about the result of a training; checkpoints of another identity are not used."""
     return {
         "window": task.window.wire(),
+        "fresh": task.fresh,
         "parent": task.parent.digest if task.parent and task.update.kind == "Incremental" else None,
         "kind": task.update.kind,
         "config": {k: v for k, v in task.config.items() if k != "checkpointEvents"},
@@ -143,7 +144,10 @@ def _on_device(model: RankingModel, device: str) -> RankingModel:
 def _prepare(task: TrainInput, log: EventLog, learner: Learner, origin: Mapping[str, Offset]) -> _Plan:
     check_present(log, task.window)
     data = task.data
-    split = split_by_time(log, task.window, data.event_schema, data.holdout.fraction, data.max_rejected)
+    # the champion has trained on what is older: held out, that would speak for it and against the candidate
+    fresh = Window(task.fresh, task.window.end)
+    newest = split_by_time(log, fresh, data.event_schema, data.holdout.fraction, data.max_rejected)
+    split = replace(newest, train=Window(task.window.start, newest.train.end))
     wanted = int(split.train.total * data.replay.ratio)
     seed = (task.seed << 32) | task.update.number
     if wanted and origin != task.window.start:

@@ -29,6 +29,7 @@ def job_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> lis
     values: dict[str, Any] = {
         "VIRIDIAN_UPDATE": _update(owner, action),
         "VIRIDIAN_WINDOW": action.window.wire(),
+        "VIRIDIAN_FRESH": action.update.fresh,
         "VIRIDIAN_PARENT": _wire(action.parent),
         "VIRIDIAN_DATA": _wire(spec.data),
         "VIRIDIAN_TRAINING": _training(spec),

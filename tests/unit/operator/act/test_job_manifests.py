@@ -73,6 +73,7 @@ def test_the_environment_contract() -> None:
         "kind": "Incremental",
     }
     assert json.loads(found["VIRIDIAN_WINDOW"]) == {"from": {"0": "0@0-0"}, "to": {"0": "100@5-0"}}
+    assert json.loads(found["VIRIDIAN_FRESH"]) is None
     assert json.loads(found["VIRIDIAN_PARENT"]) == {"version": "1", "digest": "sha256:p"}
     assert json.loads(found["VIRIDIAN_TRAINING"]) == {"config": {"lr": 0.1}, "seed": 3}
     assert json.loads(found["VIRIDIAN_DATA"])["source"]["redisStream"]["stream"] == "clicks"

@@ -557,6 +557,8 @@ def test_a_trimmed_log_stalls_instead_of_losing_events(first: World) -> None:
     first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
     assert first.status.update.kind is Kind.FULL
     assert first.status.update.parent is None
+    # what judges must be new to the champion as well
+    assert first.status.update.fresh == first.versions["1"].trained_to
 
 
 def test_every_nth_update_is_a_full_one() -> None:
