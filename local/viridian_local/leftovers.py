@@ -8,7 +8,7 @@ from pathlib import Path
 
 from viridian_local import addresses as at
 from viridian_local.commands import run
-from viridian_local.paths import Paths
+from viridian_local.paths import Paths, cache_dir
 from viridian_local.processes import PROC, command_line, end
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -94,8 +94,8 @@ def _processes() -> dict[int, list[str]]:
 
 
 def unmount(paths: Paths) -> int:
-    """Unmount everything below our folders, the latest mount first; return how many mounts there were."""
-    points = mounts_below((PROC / "self" / "mountinfo").read_text(), (paths.state, paths.run))
+    """Unmount what lies below our folders and what builds left mounted, the latest first; return how many."""
+    points = mounts_below((PROC / "self" / "mountinfo").read_text(), (paths.state, paths.run, cache_dir() / "buildah"))
     for point in points:
         if run(["umount", point], check=False).returncode != 0:
             run(["umount", "--lazy", point], check=False)

@@ -47,6 +47,7 @@ def training(log: EventLog, folder: Path, **changes: Any) -> TrainInput:
         data=data(folder),
         parent=None,
         window=Window(log.earliest(), log.heads()),
+        fresh=dict(log.earliest()),
         config=CONFIG,
         seed=7,
         checkpoint_dir=folder.parent / "checkpoints",
