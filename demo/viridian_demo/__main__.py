@@ -7,7 +7,7 @@ import sys
 
 from viridian_demo.callers import Caller
 from viridian_demo.commands import CommandFailed
-from viridian_demo.events import Producer
+from viridian_demo.events import Producer, fetch_movielens
 from viridian_demo.install import NAMESPACE, SYSTEM, clean, cluster, install, prepare_namespace
 from viridian_demo.report import show
 from viridian_demo.screen import Screen
@@ -31,6 +31,8 @@ def main() -> int:
         clean(tools, screen)
         prepare_namespace(tools)
         data = MOVIELENS if options.data == "movielens" else SYNTHETIC
+        if data is MOVIELENS:
+            fetch_movielens(screen)
         producer = Producer(tools, screen, data.name)
         caller = Caller(tools, rate=options.rate, inputs=data.inputs)
         story = Story(tools, screen, data, producer, caller)

