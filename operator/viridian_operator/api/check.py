@@ -69,6 +69,8 @@ def _registry(registry: Registry) -> Iterator[str]:
 
 
 def _source(spec: ModelUpdateSpec) -> Iterator[str]:
+    if spec.data and spec.data.max_events is not None:
+        yield "data.maxEvents is not supported yet: leave it out, or begin with data.start: Latest"
     stream = spec.data.source.redis_stream if spec.data else None
     if spec.data and stream is None:
         yield "data.source names no event log: give redisStream"

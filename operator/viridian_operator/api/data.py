@@ -100,7 +100,7 @@ class Data(ApiModel):
     replay: Replay = Replay()
     start: Start = Field(default=Start.EARLIEST, description="where the first window begins")
     max_events: int | None = Field(
-        default=None, ge=1, description="at most the newest so many events in the first window"
+        default=None, ge=1, description="size of the first window; not supported yet (Stalled, InvalidSpec)"
     )
     max_rejected: float = Field(
         default=0.01, ge=0, le=1, description="fraction of unreadable events that fails a training"

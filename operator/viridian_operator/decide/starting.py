@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
+from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.observation import LogHeads, RegisteredVersion
@@ -50,7 +51,8 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     if not d.status.origin:
         d.put(origin=origin(heads, data.start))
     champion = d.status.champion
-    full = full or champion is None or d.status.since_full + 1 >= training.full_retrain_every
+    anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
+    full = full or champion is None or anchor
     try:
         start = _from_origin(d, heads) if full or champion is None else champion.watermark
         window = window_from(start, heads)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.spec import Concurrency
+from viridian_operator.api.spec import Concurrency, Strategy
 from viridian_operator.api.status import TRAINS, Phase, Trigger
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import REJECTION_LIMIT, finish
@@ -149,7 +149,7 @@ def next_run(d: Draft, after: datetime) -> datetime | None:
 def _new_events(d: Draft, *, factor: int) -> Trigger | None:
     """Counts from the last attempted window end, so that a bad stretch is not tried over and over."""
     wanted, heads = d.spec.trigger.new_events, d.seen.heads
-    if wanted is None:
+    if wanted is None or d.spec.strategy is Strategy.PERIODIC:
         return None
     base = d.status.backoff.attempted_total
     if base is None:

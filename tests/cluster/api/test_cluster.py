@@ -101,6 +101,16 @@ async def test_a_status_is_replaced_as_a_whole_and_spec_is_left_alone(cluster: A
     assert second["metadata"]["generation"] == made["metadata"]["generation"]
 
 
+async def test_a_map_of_a_status_may_become_empty(cluster: ApiCluster, namespace: str) -> None:
+    made = await cluster.create(model_update(namespace))
+    ref = ObjectRef.of(made)
+    full = {"phase": "Idle", "aliases": {"wanted": {"champion": "1"}, "confirmed": True}}
+    first = await cluster.apply_status(ref, full, made["metadata"]["resourceVersion"])
+    empty = {"phase": "Idle", "aliases": {"wanted": {}, "confirmed": True}}
+    second = await cluster.apply_status(ref, empty, first["metadata"]["resourceVersion"])
+    assert not second["status"]["aliases"].get("wanted")
+
+
 async def test_an_unchanged_status_is_no_write(cluster: ApiCluster, namespace: str) -> None:
     made = await cluster.create(model_update(namespace))
     first = await cluster.apply_status(ObjectRef.of(made), {"phase": "Idle"}, made["metadata"]["resourceVersion"])

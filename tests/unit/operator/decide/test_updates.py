@@ -9,6 +9,7 @@ from simulation import World, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
+from viridian_operator.decide import decision as act
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 
 
@@ -66,6 +67,18 @@ def test_too_few_new_events_start_nothing(first: World) -> None:
         first.step()
         first.tick(60)
     assert first.status.update and first.status.update.number == 1
+
+
+def test_a_secret_that_could_not_be_made_is_tried_again_until_pods_are_ready(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: bool(w.pods_of("2")))
+    first.log.clear()
+    first.step()
+    assert act.EnsureAdminSecret() in first.log
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    first.log.clear()
+    first.step()
+    assert act.EnsureAdminSecret() not in first.log
 
 
 def test_a_rejected_candidate_never_starts_a_pod_and_does_not_consume_its_window(first: World) -> None:
@@ -360,6 +373,19 @@ def test_a_failed_redeploy_blocks_the_template_and_not_the_digest(first: World) 
     ended(first, Phase.SUCCEEDED, "Promoted")
 
 
+def test_a_failed_template_is_told_also_when_updates_failed_before(first: World) -> None:
+    first.verdicts |= {str(n): "Reject" for n in range(2, 30)}
+    for _ in range(5):
+        more_events(first)
+        first.settle()
+    first.unhealthy.add("1")
+    first.spec = with_image(first.spec, "server:bad")
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 7)
+    first.settle()
+    stalled = next(c for c in first.status.conditions if c.type == "Stalled")
+    assert stalled.reason == "RevisionFailed"
+
+
 def test_taking_back_a_template_that_failed_changes_nothing(first: World) -> None:
     good = first.spec
     first.unhealthy.add("1")
@@ -572,6 +598,19 @@ def test_every_nth_update_is_a_full_one() -> None:
         kinds.append(world.status.update.kind)
         more_events(world)
     assert kinds == [Kind.FULL, Kind.INCREMENTAL, Kind.FULL, Kind.INCREMENTAL]
+
+
+def test_periodic_trains_from_nothing_and_on_its_schedule_only(first: World) -> None:
+    trigger = {"schedule": "0 3 * * *", "newEvents": 1000}
+    first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"strategy": "Periodic", "trigger": trigger})
+    first.events += 5000
+    for _ in range(5):
+        first.step()
+        first.tick(60)
+    assert first.status.update and first.status.update.number == 1
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2, seconds=600)
+    assert first.status.update.kind is Kind.FULL
+    assert first.status.update.parent is None
 
 
 def test_a_schedule_runs_once_for_all_missed_times(first: World) -> None:
