@@ -67,7 +67,13 @@ KUBERNETES = Module(
 )
 COREDNS = Module("coredns", {"coredns": "github.com/coredns/coredns"})
 HELM = Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"})
-HELM3 = Module("helm3", {"helm": "helm.sh/helm/v3/cmd/helm"})
+# Without this Helm 3 renders charts for Kubernetes 1.20, as its own release builds do not.
+_CAPABILITIES = "helm.sh/helm/v3/pkg/chartutil.k8sVersion"
+HELM3 = Module(
+    "helm3",
+    {"helm": "helm.sh/helm/v3/cmd/helm"},
+    linking=f"-s -w -X {_CAPABILITIES}Major=1 -X {_CAPABILITIES}Minor=36",
+)
 MODULES = {module.name: module for module in (KUBERNETES, COREDNS, HELM, HELM3)}
 
 

@@ -272,7 +272,7 @@ def test_status_comes_back_as_it_was_written(with_status: Manifest) -> None:
 
 def test_printer_columns(kubectl: Kubectl, with_status: Manifest) -> None:
     header, row = kubectl("get", "-n", NAMESPACE, "mu", "minimal").splitlines()
-    assert header.split() == ["NAME", "READY", "PHASE", "ACTIVE", "CANDIDATE", "SINCE", "AGE"]
+    assert header.split() == ["NAME", "READY", "PHASE", "ACTIVE", "CANDIDATE", "FRESHNESS", "AGE"]
     assert row.split()[:5] == ["minimal", "True", "Baking", "4", "5"]
     wide = kubectl("get", "-n", NAMESPACE, "mu", "minimal", "-o", "wide")
     assert "REASON" in wide
