@@ -154,16 +154,3 @@ def want_aliases(d: Draft, aliases: dict[str, str]) -> None:
     wanted = {**d.status.aliases.wanted, **aliases}
     if wanted != d.status.aliases.wanted:
         d.put(aliases=d.status.aliases.but(wanted=wanted, confirmed=False))
-
-
-def candidate_ref(update: Update) -> ModelRef:
-    """The version under test.
-
-    Raises
-    ------
-    LookupError
-        If the update has none yet.
-    """
-    if update.candidate is None:
-        raise LookupError(f"update {update.number} has no candidate yet")
-    return update.candidate.model

@@ -11,7 +11,7 @@ from viridian_operator.api.status import Colour, Kind, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.hashing import revision_hash, template_hash
-from viridian_operator.decide.revisions import OF_THE_BUNDLE, fatal_trouble, passing_trouble, unproven
+from viridian_operator.decide.revisions import fail_revision, fatal_trouble, green_of, passing_trouble, unproven
 from viridian_operator.decide.scaling import scale
 
 
@@ -129,23 +129,3 @@ def give_up(d: Draft, green: Revision) -> bool:
         return False
     fail_revision(d, *trouble)
     return True
-
-
-def fail_revision(d: Draft, reason: Reason, message: str) -> None:
-    """The candidate never took over; what serves is untouched."""
-    if reason in OF_THE_BUNDLE or reason is Reason.GOLDEN_FAILED:
-        d.put_update(quarantine=True)
-    finish(d, Phase.FAILED, reason, message)
-
-
-def green_of(d: Draft) -> Revision:
-    """The candidate's revision.
-
-    Raises
-    ------
-    LookupError
-        If the update has not prepared one.
-    """
-    if d.update.green is None:
-        raise LookupError(f"update {d.update.number} has no revision")
-    return d.update.green

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.serving import IdentityPolicy
-from viridian_operator.api.status import Revision
+from viridian_operator.api.status import Phase, Revision
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
 from viridian_operator.decide.observation import PodTrouble, PodView
 
 #: troubles that another try of the same pod will not cure
@@ -85,3 +86,23 @@ def answers(d: Draft, revision: Revision) -> bool:
         return True
     service = d.seen.active_service
     return service is not None and bool(service.answered) and set(service.answered or ()) == {revision.digest}
+
+
+def fail_revision(d: Draft, reason: Reason, message: str) -> None:
+    """The candidate never took over; what serves is untouched."""
+    if reason in OF_THE_BUNDLE or reason is Reason.GOLDEN_FAILED:
+        d.put_update(quarantine=True)
+    finish(d, Phase.FAILED, reason, message)
+
+
+def green_of(d: Draft) -> Revision:
+    """The candidate's revision.
+
+    Raises
+    ------
+    LookupError
+        If the update has not prepared one.
+    """
+    if d.update.green is None:
+        raise LookupError(f"update {d.update.number} has no revision")
+    return d.update.green

@@ -7,9 +7,10 @@ from viridian_operator.api.status import Bake, Intent, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.revisions import (
-    OF_THE_BUNDLE,
     answers,
+    fail_revision,
     fatal_trouble,
+    green_of,
     only_endpoints_of,
     passing_trouble,
     unproven,
@@ -30,10 +31,10 @@ def scale(d: Draft) -> None:
 
 def scaling(d: Draft) -> None:
     """Switch only when every wanted pod is ready and every one has proven what it serves."""
-    green = _green(d)
+    green = green_of(d)
     pods = d.seen.pods_of(green.hash)
     if trouble := fatal_trouble(pods):
-        _fail(d, *trouble)
+        fail_revision(d, *trouble)
         return
     if fully_ready(d, green):
         problem = unproven(d, green)
@@ -44,7 +45,7 @@ def scaling(d: Draft) -> None:
         d.say(message)
         d.look_after(0.5)
         if final or d.overdue:
-            _fail(d, reason, message)
+            fail_revision(d, reason, message)
         return
     waiting = passing_trouble(pods)
     ready = d.seen.ready_of(green.hash)
@@ -53,19 +54,13 @@ def scaling(d: Draft) -> None:
     if not late:
         d.look_at(d.update.phase_since + d.spec.rollout.deadlines.schedule)
     if d.overdue or (late and not all(pod.scheduled for pod in pods)):
-        _fail(d, waiting[0] if waiting else Reason.DEADLINE_EXCEEDED, d.update.message)
+        fail_revision(d, waiting[0] if waiting else Reason.DEADLINE_EXCEEDED, d.update.message)
 
 
 def fully_ready(d: Draft, green: Revision) -> bool:
     """Whether 100 % of the wanted pods are there and ready."""
     wanted = d.update.replicas or 1
     return d.seen.ready_of(green.hash) >= wanted and len(d.seen.pods_of(green.hash)) == wanted
-
-
-def _fail(d: Draft, reason: Reason, message: str) -> None:
-    if reason in OF_THE_BUNDLE or reason is Reason.GOLDEN_FAILED:
-        d.put_update(quarantine=True)
-    finish(d, Phase.FAILED, reason, message)
 
 
 def _decide_switch(d: Draft, green: Revision) -> None:
@@ -83,7 +78,7 @@ def _decide_switch(d: Draft, green: Revision) -> None:
 
 def switching(d: Draft) -> None:
     """Finish or undo what the intent says, as far as the cluster shows it."""
-    green, service = _green(d), d.seen.active_service
+    green, service = green_of(d), d.seen.active_service
     switched = service is not None and service.revision == green.hash
     if switched and only_endpoints_of(d, green) and answers(d, green):
         _switched(d, green)
@@ -110,10 +105,10 @@ def _waiting(d: Draft, *, switched: bool) -> str:
 
 def _give_back(d: Draft, message: str) -> None:
     if d.status.active is None:
-        d.put(active=_green(d), previous=None)
+        d.put(active=green_of(d), previous=None)
         finish(d, Phase.FAILED, Reason.SWITCH_FAILED, message)
         return
-    d.put(active=_green(d), previous=d.status.active)
+    d.put(active=green_of(d), previous=d.status.active)
     roll_back(d, Reason.SWITCH_FAILED, message)
 
 
@@ -133,9 +128,3 @@ def _switched(d: Draft, green: Revision) -> None:
         reason=Reason.BAKING,
     )
     d.note(Reason.SWITCHED, f"all traffic goes to version {green.version}")
-
-
-def _green(d: Draft) -> Revision:
-    if d.update.green is None:
-        raise LookupError(f"update {d.update.number} has no revision")
-    return d.update.green

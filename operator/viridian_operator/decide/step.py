@@ -67,7 +67,6 @@ def decide(
     if not seen.taken:
         _advance(d, blocked=bool(problems))
     check_aliases(d)
-    before = d.status
     actions = plan(d) if not seen.taken else ()
     summarise(d)
     if _moved(status, d.status):
@@ -79,7 +78,7 @@ def decide(
         notes=tuple(d.notes),
         wake_at=d.wake_at,
         wake_at_total=d.wake_at_total,
-        reason=before.message if before.message == d.status.message else d.status.message,
+        reason=d.status.message,
     )
 
 
