@@ -8,7 +8,7 @@ import aiohttp
 
 from viridian_operator.act.children import Children, Raw
 from viridian_operator.act.errors import NameTaken, StillReferred
-from viridian_operator.act.jobs import create_job, delete_job
+from viridian_operator.act.jobs import create_check_job, create_job, delete_job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.act.retiring import retire
@@ -17,6 +17,7 @@ from viridian_operator.act.services import ensure_admin_secret, ensure_service
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import (
     Action,
+    CreateCheckJob,
     CreateJob,
     DeleteJob,
     DeleteRevision,
@@ -128,6 +129,8 @@ class _Run:
                 await delete_revision(children, spec, owner, action)
             case CreateJob():
                 await create_job(children, spec, owner, action)
+            case CreateCheckJob():
+                await create_check_job(children, spec, owner, action)
             case DeleteJob():
                 await delete_job(children, action)
             case Retire():
@@ -156,6 +159,8 @@ def _name(action: Action) -> str:
             return f"DeleteRevision {deployment}"
         case CreateJob(task=task, update=update):
             return f"CreateJob {task} {update.number}"
+        case CreateCheckJob(check=check, update=update):
+            return f"CreateCheckJob {check} {update.number}"
         case TagVersion(version=version, key=key):
             return f"TagVersion {version} {key}"
         case _:

@@ -1,15 +1,16 @@
-"""Effects on training and evaluation Jobs."""
+"""Effects on training, evaluation and check Jobs."""
 
 from __future__ import annotations
 
 from viridian_operator.act.children import Children
 from viridian_operator.act.errors import NameTaken
+from viridian_operator.act.manifests.check_job import check_job
 from viridian_operator.act.manifests.job import headless_service, job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.decide.decision import CreateJob, DeleteJob
+from viridian_operator.decide.decision import CreateCheckJob, CreateJob, DeleteJob
 from viridian_operator.kube.errors import AlreadyExists
-from viridian_operator.kube.resources import JOB, SERVICE
+from viridian_operator.kube.resources import JOB, SERVICE, Manifest
 
 
 async def create_job(children: Children, spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> None:
@@ -19,7 +20,15 @@ async def create_job(children: Children, spec: ModelUpdateSpec, owner: Owner, ac
     """
     if (names := headless_service(spec, owner, action)) is not None:
         await children.ensure(names)
-    manifest = job(spec, owner, action)
+    await _create(children, job(spec, owner, action))
+
+
+async def create_check_job(children: Children, spec: ModelUpdateSpec, owner: Owner, action: CreateCheckJob) -> None:
+    """Create the Job of a health check, once in a bake."""
+    await _create(children, check_job(spec, owner, action))
+
+
+async def _create(children: Children, manifest: Manifest) -> None:
     try:
         await children.create(manifest)
     except AlreadyExists:

@@ -13,13 +13,21 @@ from cronsim import CronSim, CronSimError
 
 from viridian_operator.api import names
 from viridian_operator.api.gate import Gate, Split
-from viridian_operator.api.rollout import Bake, Capacity, Prometheus, Rollout
+from viridian_operator.api.health import HealthCheck, Prometheus
+from viridian_operator.api.rollout import Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
 
 _SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC)
 _SUPPORTED_CAPACITIES: Final = (Capacity.SURGE, Capacity.AUTO)
-_PLACEHOLDERS: Final = ("namespace", "name", "version", "revision")
+_PLACEHOLDERS: Final = (
+    "namespace",
+    "name",
+    "version",
+    "revision",
+    "previousVersion",
+    "previousRevision",
+)
 
 
 def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
@@ -100,10 +108,7 @@ def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:
         yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge or Auto"
     yield from _bake(rollout.bake)
     for check in rollout.health_checks:
-        if check.golden and identity is not IdentityPolicy.DIGEST:
-            yield f"health check {check.name} is golden, which needs serving.identity Digest: change one of them"
-        if check.prometheus:
-            yield from _prometheus(check.name, check.prometheus)
+        yield from _health(check, rollout.bake, identity)
 
 
 def _bake(bake: Bake) -> Iterator[str]:
@@ -113,6 +118,18 @@ def _bake(bake: Bake) -> Iterator[str]:
         yield "rollout.bake.deadline must not be shorter than bake.duration: lengthen the deadline"
 
 
+def _health(check: HealthCheck, bake: Bake, identity: IdentityPolicy) -> Iterator[str]:
+    proven = identity is IdentityPolicy.DIGEST
+    if check.golden and not proven:
+        yield f"health check {check.name} is golden, which needs serving.identity Digest: change one of them"
+    if check.latency and check.latency.path is None and not proven:
+        yield f"health check {check.name} asks golden requests, which needs serving.identity Digest: give it a path"
+    if check.interval and check.interval > bake.duration:
+        yield f"interval of health check {check.name} must not be longer than bake.duration: shorten it"
+    if check.prometheus:
+        yield from _prometheus(check.name, check.prometheus)
+
+
 def _prometheus(name: str, check: Prometheus) -> Iterator[str]:
     if not _is_address(check.url, "http", "https"):
         yield f"url {check.url!r} of health check {name} is no address: write http://HOST:PORT"
@@ -120,6 +137,11 @@ def _prometheus(name: str, check: Prometheus) -> Iterator[str]:
         if found not in _PLACEHOLDERS:
             known = ", ".join(_PLACEHOLDERS)
             yield f"health check {name} asks for {found} in its query: only {known} can be filled in"
+    if check.max_ratio is not None and not re.search(r"\{\{\s*(version|revision)\s*\}\}", check.query):
+        yield (
+            f"health check {name} compares a query with itself: "
+            "name {{revision}} or {{version}} in it, or give max instead of maxRatio"
+        )
 
 
 def _is_address(text: str, *schemes: str) -> bool:

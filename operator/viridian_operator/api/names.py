@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 MANAGER: Final = "viridian"
@@ -16,6 +17,7 @@ ROLE: Final = "viridian.dev/role"
 UPDATE: Final = "viridian.dev/update"
 ATTEMPT: Final = "viridian.dev/attempt"
 TASK: Final = "viridian.dev/task"
+CHECK: Final = "viridian.dev/check"
 
 ANNOTATION_REQUEST: Final = "viridian.dev/request"
 ANNOTATION_ADOPT: Final = "viridian.dev/adopt"
@@ -25,6 +27,9 @@ ANNOTATION_TEMPLATE_HASH: Final = "viridian.dev/template-hash"
 ANNOTATION_EVENT_TIME: Final = "viridian.dev/event-time"
 ANNOTATION_WINDOW: Final = "viridian.dev/window"
 ANNOTATION_PARENT: Final = "viridian.dev/parent"
+
+#: Port of both Services.
+SERVICE_PORT: Final = 80
 
 #: Name of a ModelUpdate: leaves room for the suffixes below within 63 characters.
 NAME_LIMIT: Final = 40
@@ -48,6 +53,11 @@ def preview_service(name: str, wanted: str | None) -> str:
 def job(name: str, task: str, number: int, attempt: int) -> str:
     """A training or evaluation Job; ``task`` is ``train`` or ``eval``."""
     return f"{name}-{task}-{number}-a{attempt}"
+
+
+def check_job(name: str, check: str, number: int) -> str:
+    """The Job of a health check in the bake of an update; check names are too long for the names of Jobs."""
+    return f"{name}-check-{number}-{hashlib.sha256(check.encode()).hexdigest()[:6]}"
 
 
 def admin_secret(name: str) -> str:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from viridian_operator.api.base import ApiModel, Opaque
+from viridian_operator.api.base import ApiModel
 from viridian_operator.api.durations import Duration
-from viridian_operator.api.validation import HTTP, POSITIVE, at_most, checked, keyed, rule
+from viridian_operator.api.health import HealthCheck
+from viridian_operator.api.validation import POSITIVE, at_most, checked, keyed
 
 _BAKE_INTERVAL = at_most(
     "self.interval",
@@ -21,26 +22,6 @@ _BAKE_DEADLINE = at_most(
     "self.duration",
     "self.deadline",
     "bake.deadline must not be shorter than bake.duration: lengthen the deadline",
-)
-_ONE_KIND = rule(
-    "[has(self.readyPercent), has(self.maxRestarts), has(self.golden), has(self.probe), has(self.prometheus)]"
-    ".filter(given, given).size() == 1",
-    "give a health check one kind beside its name: readyPercent, maxRestarts, golden, probe or prometheus",
-)
-_GOLDEN = rule("self", "golden can only be true: remove the health check instead")
-_LIMITS = rule("has(self.max) || has(self.min)", "a Prometheus check needs a limit: give max, min or both")
-_RANGE = rule("!has(self.max) || !has(self.min) || self.min <= self.max", "min must not be above max")
-_SAMPLES = rule(
-    "!has(self.samplesQuery) || has(self.minSamples)",
-    "samplesQuery counts the samples that minSamples asks for: give minSamples, e.g. minSamples: 200",
-)
-_OPEN_URL = rule(
-    "!self.matches('^[^/]*//[^/]*@')",
-    "credentials never stand in a URL: give the address of a Prometheus that may be read without them",
-)
-_CHECK_NAME = rule(
-    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-    "not a name of a health check: write lower-case letters, digits and hyphens, e.g. error-rate",
 )
 
 
@@ -119,13 +100,20 @@ class Bake(ApiModel):
 
     duration: Duration = Field(
         default=timedelta(minutes=10),
-        description="of observed passing intervals",
+        description="that every check has to pass, in observed intervals",
         json_schema_extra=checked(POSITIVE),
     )
     interval: Duration = Field(
-        default=timedelta(seconds=10), description="between two checks", json_schema_extra=checked(POSITIVE)
+        default=timedelta(seconds=10), description="between two results of a check", json_schema_extra=checked(POSITIVE)
     )
-    failure_limit: int = Field(default=3, ge=0, le=1000, description="failed checks that are still tolerated")
+    failure_limit: int = Field(
+        default=3, ge=0, le=1000, description="failed results of one check that are still tolerated"
+    )
+    consecutive_errors: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        default=None,
+        description="errors of one check in a row that are still tolerated; one more and the bake is inconclusive "
+        "(onInconclusive; Promote waits for the deadline all the same); default: only the deadline ends it",
+    )
     deadline: Duration | None = Field(
         default=None, description="default: three times the duration, at least a minute more"
     )
@@ -136,76 +124,6 @@ class Bake(ApiModel):
     hold_max: Duration = Field(
         default=timedelta(hours=1), description="longest Hold", json_schema_extra=checked(POSITIVE)
     )
-
-
-class Expect(ApiModel):
-    """What an answer must look like."""
-
-    status: int = Field(default=200, ge=100, le=599, description="HTTP status")
-    body_contains: str | None = Field(default=None, max_length=1024, description="text in the answer")
-
-
-class Probe(ApiModel):
-    """A request that every endpoint of the new revision must answer."""
-
-    path: str = Field(
-        min_length=1,
-        max_length=512,
-        pattern="^/",
-        description="on the serving port",
-        json_schema_extra=checked(rule("self.startsWith('/')", "a path begins with /, e.g. /v2/health/ready")),
-    )
-    body: Opaque | None = Field(default=None, description="JSON sent by POST; without it the request is a GET")
-    expect: Expect = Expect()
-
-
-class Prometheus(ApiModel):
-    """A query with limits on its value; no data is inconclusive, never a pass."""
-
-    model_config = ConfigDict(json_schema_extra=checked(_LIMITS, _RANGE, _SAMPLES))
-
-    url: str = Field(
-        min_length=1,
-        max_length=512,
-        description="of the Prometheus server, without credentials",
-        json_schema_extra=checked(HTTP, _OPEN_URL),
-    )
-    query: str = Field(
-        min_length=1,
-        max_length=4096,
-        description="may use {{namespace}}, {{name}}, {{version}} and {{revision}}",
-    )
-    max: float | None = Field(default=None, description="largest value that passes")
-    min: float | None = Field(default=None, description="smallest value that passes")
-    min_samples: float | None = Field(default=None, ge=0, description="with fewer the check is inconclusive")
-    samples_query: str | None = Field(default=None, max_length=4096, description="number of samples behind the value")
-
-
-class HealthCheck(ApiModel):
-    """One named check; exactly one of the kinds."""
-
-    model_config = ConfigDict(json_schema_extra=checked(_ONE_KIND))
-
-    name: str = Field(
-        min_length=1,
-        max_length=63,
-        pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        description="shown in status and events",
-        json_schema_extra=checked(_CHECK_NAME),
-    )
-    ready_percent: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        default=None, description="least share of ready pods"
-    )
-    max_restarts: Annotated[int, Field(ge=0, le=1000)] | None = Field(
-        default=None, description="most container restarts since the bake began"
-    )
-    golden: bool | None = Field(
-        default=None,
-        description="golden requests of the bundle, answered within tolerance; needs serving.identity Digest",
-        json_schema_extra=checked(_GOLDEN),
-    )
-    probe: Probe | None = None
-    prometheus: Prometheus | None = None
 
 
 class KeepPrevious(ApiModel):
@@ -232,7 +150,7 @@ class Rollout(ApiModel):
     health_checks: list[HealthCheck] = Field(
         default=[HealthCheck(name="ready", ready_percent=100)],
         max_length=16,
-        description="what must hold while the candidate is verified and baked",
+        description="what must hold while the candidate bakes; with none, a ready endpoint is enough",
         json_schema_extra=keyed("name"),
     )
     keep_previous: KeepPrevious = KeepPrevious()

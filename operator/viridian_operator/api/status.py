@@ -161,13 +161,28 @@ class Intent(ApiModel):
     deadline: Time
 
 
+class CheckCounts(ApiModel):
+    """Results of one check so far in a bake."""
+
+    passed: int = 0
+    failed: int = 0
+    errored: int = 0
+    inconclusive: int = 0
+    consecutive_errors: int = Field(default=0, description="up to the last result")
+    passed_seconds: float = Field(default=0, description="observed passing intervals together")
+
+
 class CheckResult(ApiModel):
-    """One health check in one interval."""
+    """The last result of a health check, with counts of all before."""
 
     name: str
     outcome: str = Field(description="Passed, Failed, Errored or Inconclusive")
     value: float | None = None
+    previous_value: float | None = Field(default=None, description="the same of the previous revision")
+    samples: float | None = Field(default=None, description="answers or events behind the value")
     message: str = ""
+    checked_at: Time | None = Field(default=None, description="when the check began")
+    counts: CheckCounts = CheckCounts()
 
 
 class Bake(ApiModel):
@@ -175,11 +190,14 @@ class Bake(ApiModel):
 
     started_at: Time
     deadline: Time
-    checked_at: Time | None = None
-    passed_seconds: float = 0
-    failures: dict[str, int] = {}
+    checked_at: Time | None = Field(default=None, description="last result")
+    passed_seconds: float = Field(default=0, description="of the check that passed for the shortest time")
     results: list[CheckResult] = []
     restarts: int = Field(default=0, description="container restarts when the bake began")
+
+    def result_of(self, check: str) -> CheckResult | None:
+        """The last result of a check."""
+        return next((result for result in self.results if result.name == check), None)
 
 
 class PhaseRecord(ApiModel):

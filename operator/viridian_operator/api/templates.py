@@ -33,6 +33,12 @@ RESERVED: Final = (
     "VIRIDIAN_PORT",
     "VIRIDIAN_REDIS_USERNAME",
     "VIRIDIAN_REDIS_PASSWORD",
+    "VIRIDIAN_CHECK",
+    "VIRIDIAN_VERSION",
+    "VIRIDIAN_DIGEST",
+    "VIRIDIAN_PREVIOUS",
+    "VIRIDIAN_ACTIVE_URL",
+    "VIRIDIAN_PREVIEW_URL",
 )
 
 _RESERVED: Final = rule(
@@ -89,31 +95,31 @@ def _name(limit: int, *rules: Schema) -> Schema:
     return schema | ({RULES: list(rules)} if rules else {})
 
 
-def _containers() -> Schema:
+def _containers(limit: int, variables: int) -> Schema:
     port = _open({"hostPort": {"type": "integer"}}, _HOST_PORT)
     container = _open(
         {
             "name": _name(63),
             "image": {"type": "string", "maxLength": 1024},
-            "env": _named(_open({"name": _name(256, _RESERVED)}), 256),
+            "env": _named(_open({"name": _name(256, _RESERVED)}), variables),
             "ports": {"type": "array", "maxItems": 32, "items": port},
             "securityContext": _open({"privileged": {"type": "boolean"}}, _PRIVILEGED),
         },
         _IMAGE,
     )
-    return _named(container, 16)
+    return _named(container, limit)
 
 
-def pod_template() -> Schema:
-    """Schema of a pod template."""
+def pod_template(*, containers: int = 16, variables: int = 256, volumes: int = 64) -> Schema:
+    """Schema of a pod template with at most so many containers, variables in each, and volumes."""
     spec = _open(
         {
             "hostNetwork": {"type": "boolean"},
             "hostPID": {"type": "boolean"},
             "hostIPC": {"type": "boolean"},
-            "volumes": _named(_open({"name": _name(63), "hostPath": _open({})}, _HOST_PATH), 64),
-            "initContainers": _containers(),
-            "containers": _containers(),
+            "volumes": _named(_open({"name": _name(63), "hostPath": _open({})}, _HOST_PATH), volumes),
+            "initContainers": _containers(containers, variables),
+            "containers": _containers(containers, variables),
         },
         _HOST_NAMESPACES,
     )

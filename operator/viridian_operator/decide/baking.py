@@ -4,45 +4,66 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.rollout import BakeInconclusive
-from viridian_operator.api.status import Bake, CheckResult
+from viridian_operator.api.status import Bake
+from viridian_operator.decide.check_jobs import account_jobs
+from viridian_operator.decide.checking import (
+    account,
+    beyond_limit,
+    blind,
+    checks_of,
+    due_at,
+    holds,
+    interval_of,
+    repeated,
+)
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import promote
-from viridian_operator.decide.observation import PodTrouble
+from viridian_operator.decide.observation import Outcome, PodTrouble
 from viridian_operator.decide.revisions import CRASHES, FATAL
 from viridian_operator.decide.rolling_back import roll_back
-
-PASSED, FAILED = "Passed", "Failed"
 
 
 def baking(d: Draft) -> None:
     """Lost endpoints roll back at once; failed checks beyond the limit do; enough passing time promotes."""
-    bake = d.update.bake
+    bake, rollout = d.update.bake, d.spec.rollout
     if bake is None:
         raise LookupError(f"update {d.update.number} bakes without a record of it")
     if loss := _lost(d, bake):
         reason, message, of_the_revision = loss
         roll_back(d, reason, message, quarantine=of_the_revision)
         return
-    if d.seen.checks is not None:
-        bake = _account(d, bake, d.seen.checks)
-        d.put_update(bake=bake)
-        if bad := _beyond_limit(d, bake):
-            roll_back(d, Reason.HEALTH_CHECK_FAILED, bad, quarantine=True)
-            return
-    wanted = d.spec.rollout.bake.duration.total_seconds()
-    if bake.passed_seconds >= wanted:
+    bake = account_jobs(d, account(rollout, bake, d.seen.checks or (), d.now))
+    d.put_update(bake=bake)
+    if bad := beyond_limit(rollout, bake):
+        roll_back(d, Reason.HEALTH_CHECK_FAILED, bad, quarantine=True)
+        return
+    if holds(rollout, bake):
         promote(d)
         return
-    d.look_at((bake.checked_at or bake.started_at) + d.spec.rollout.bake.interval)
-    d.say(f"{bake.passed_seconds:.0f} of {wanted:.0f} s passed" + _latest(bake))
+    _wait(d, bake)
+
+
+def _wait(d: Draft, bake: Bake) -> None:
+    """Until the next result is due, or for as long as one may still come."""
+    rollout = d.spec.rollout
+    for check in repeated(checks_of(rollout)):
+        # one that is due already is being asked, and whoever asks wakes the next pass
+        due = due_at(rollout, check, bake)
+        d.look_at(due if due > d.now else d.now + interval_of(rollout, check))
+    d.say(f"{bake.passed_seconds:.0f} of {rollout.bake.duration.total_seconds():.0f} s passed{_latest(bake)}")
     if d.now >= bake.deadline:
-        _undecided(d, bake)
-    else:
-        d.look_at(bake.deadline)
+        if d.seen.checking and (bake.checked_at or bake.started_at) < bake.deadline:
+            return  # no deadline acts on old sight: after a restart it may have passed long ago
+        _undecided(d, bake, f"only {bake.passed_seconds:.0f} s passed until the deadline{_latest(bake)}")
+        return
+    d.look_at(bake.deadline)
+    if (unseen := blind(rollout, bake)) and rollout.bake.on_inconclusive is not BakeInconclusive.PROMOTE:
+        # who promotes without proof shall have watched for as long as was asked for
+        _undecided(d, bake, unseen)
 
 
 def _latest(bake: Bake) -> str:
-    bad = [f"{r.name} {r.outcome}: {r.message}" for r in bake.results if r.outcome != PASSED]
+    bad = [f"{r.name} {r.outcome}: {r.message}" for r in bake.results if r.outcome != Outcome.PASSED]
     return f"; {'; '.join(bad)}" if bad else ""
 
 
@@ -65,33 +86,8 @@ def _lost(d: Draft, bake: Bake) -> tuple[Reason, str, bool] | None:
     return None
 
 
-def _account(d: Draft, bake: Bake, checks: tuple[CheckResult, ...]) -> Bake:
-    """One interval: it counts only if it was observed and every check passed."""
-    failures = dict(bake.failures)
-    for check in checks:
-        if check.outcome == FAILED:
-            failures[check.name] = failures.get(check.name, 0) + 1
-    passed = all(check.outcome == PASSED for check in checks)
-    interval = d.spec.rollout.bake.interval.total_seconds()
-    return bake.but(
-        checked_at=d.now,
-        passed_seconds=bake.passed_seconds + (interval if passed else 0),
-        failures=failures,
-        results=list(checks),
-    )
-
-
-def _beyond_limit(d: Draft, bake: Bake) -> str:
-    for name, count in bake.failures.items():
-        if count > d.spec.rollout.bake.failure_limit:
-            result = next((r for r in bake.results if r.name == name), None)
-            return f"check {name} failed {count} times: {result.message if result else ''}"
-    return ""
-
-
-def _undecided(d: Draft, bake: Bake) -> None:
-    """The absolute deadline came without enough passing intervals."""
-    message = f"only {bake.passed_seconds:.0f} s passed until the deadline{_latest(bake)}"
+def _undecided(d: Draft, bake: Bake, message: str) -> None:
+    """Neither good nor bad was seen, and nothing more is waited for."""
     match d.spec.rollout.bake.on_inconclusive:
         case BakeInconclusive.PROMOTE:
             promote(d)

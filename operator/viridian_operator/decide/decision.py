@@ -77,6 +77,16 @@ class CreateJob:
 
 
 @dataclass(frozen=True)
+class CreateCheckJob:
+    """The Job of a health check; created once in the bake of an update and never applied again."""
+
+    check: str
+    update: Update
+    revision: Revision
+    previous: Revision | None
+
+
+@dataclass(frozen=True)
 class DeleteJob:
     """A Job that is no longer wanted: its update ended, or its result is in status."""
 
@@ -114,6 +124,7 @@ Action = (
     | EnsureService
     | DeleteRevision
     | CreateJob
+    | CreateCheckJob
     | DeleteJob
     | SetAliases
     | TagVersion

@@ -96,6 +96,15 @@ class ServiceView:
     answered: tuple[str, ...] | None = None
 
 
+class Outcome(StrEnum):
+    """``CheckResult.outcome``; only Passed lets a bake go on."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    ERRORED = "Errored"
+    INCONCLUSIVE = "Inconclusive"
+
+
 class JobState(StrEnum):
     """Where a Job stands."""
 
@@ -199,8 +208,10 @@ class Observation:
     heads: LogHeads | None = None
     heads_error: str = ""
     registry: Registry = Registry()
-    #: results of the health checks that were due in this pass; None: none were due
+    #: results of health checks that came in since the last pass; None: none did
     checks: tuple[CheckResult, ...] | None = None
+    #: names of health checks that are being asked, whose results will wake a later pass
+    checking: frozenset[str] = frozenset()
     #: golden probe, retire etc. need the pods; False while the network between us is in doubt
     deleting: bool = False
 

@@ -8,6 +8,7 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
 from viridian_operator.api.status import TRAINS, Kind, Phase, Revision
 from viridian_operator.decide import evaluating, training
+from viridian_operator.decide.check_jobs import TASK, wanted_jobs
 from viridian_operator.decide.decision import (
     Action,
     CreateJob,
@@ -41,6 +42,7 @@ def plan(d: Draft) -> tuple[Action, ...]:
         *_retirements(d),
         *_leftovers(d),
         *_jobs(d),
+        *wanted_jobs(d),
         *_aliases(d),
     )
 
@@ -196,7 +198,8 @@ def _obsolete(d: Draft, job: JobView) -> bool:
     if update.running:
         return False
     finished = job.state in (JobState.COMPLETE, JobState.FAILED)
-    return update.phase is not Phase.FAILED or not finished
+    kept = update.phase is Phase.FAILED or (job.task == TASK and update.phase is Phase.ROLLED_BACK)
+    return not kept or not finished
 
 
 def _aliases(d: Draft) -> Iterator[Action]:

@@ -39,9 +39,14 @@ def golden_of(config_map: Mapping[str, Any]) -> Golden | None:
     return Golden(tolerance, requests) if all(isinstance(each, Mapping) for each in requests) else None
 
 
+def infer_url(address: str, model: str) -> str:
+    """Where a pod answers requests for predictions."""
+    return f"{address}/v2/models/{quote(model, safe='')}/infer"
+
+
 async def ask_golden(prober: Prober, address: str, model: str, golden: Golden) -> str | None:
     """What is wrong with the answers of a pod: "" if nothing is, None if it did not answer."""
-    url = f"{address}/v2/models/{quote(model, safe='')}/infer"
+    url = infer_url(address, model)
     asked = (prober.ask(url, body={"inputs": request.get("inputs", [])}) for request in golden.requests)
     for request, answer in zip(golden.requests, await asyncio.gather(*asked), strict=True):
         verdict = _judge(answer, request.get("outputs") or [], golden.tolerance)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.spec import ModelUpdateSpec
@@ -41,7 +40,7 @@ class Needs:
     service
         Revision hash that the active Service should answer for, once it selects it.
     checks
-        The health checks of the bake are due.
+        The revision bakes: its health checks are asked for as they become due.
     """
 
     jobs: bool = False
@@ -56,7 +55,7 @@ class Needs:
     checks: bool = False
 
 
-def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, now: datetime, *, resync: bool = False) -> Needs:
+def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool = False) -> Needs:
     """The questions that the present phase asks.
 
     Parameters
@@ -69,7 +68,7 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, now: datetime, *,
     proven = spec.serving.identity is IdentityPolicy.DIGEST
     green = frozenset({update.green.hash}) if update and update.green else frozenset()
     return Needs(
-        jobs=phase not in _SWIFT,
+        jobs=phase not in _SWIFT or (phase is Phase.BAKING and _has_check_jobs(spec)),
         heads=update is None and spec.data is not None,
         aliases=phase not in _SWIFT and _aliases(status, resync=resync),
         version=_version(spec, status, update),
@@ -78,7 +77,7 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, now: datetime, *,
         identity=_identity(phase, green) if proven else frozenset(),
         golden=green if proven and phase in _GOLDEN else frozenset(),
         service=_service(status, update) if proven else "",
-        checks=phase is Phase.BAKING and update is not None and _due(spec, update, now),
+        checks=phase is Phase.BAKING,
     )
 
 
@@ -115,6 +114,5 @@ def _service(status: ModelUpdateStatus, update: Update | None) -> str:
     return ""
 
 
-def _due(spec: ModelUpdateSpec, update: Update, now: datetime) -> bool:
-    bake = update.bake
-    return bake is not None and now >= (bake.checked_at or bake.started_at) + spec.rollout.bake.interval
+def _has_check_jobs(spec: ModelUpdateSpec) -> bool:
+    return any(check.job is not None for check in spec.rollout.health_checks)

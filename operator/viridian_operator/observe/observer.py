@@ -19,6 +19,8 @@ from viridian_operator.api.status import ModelUpdateStatus
 from viridian_operator.decide.observation import JobState, LogHeads, Observation, Registry
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.resources import Key
+from viridian_operator.observe.checks.bake import find
+from viridian_operator.observe.checks.runner import CheckRunner, Findings
 from viridian_operator.observe.children import read_children
 from viridian_operator.observe.needs import Needs, needs_of
 from viridian_operator.observe.picture import picture
@@ -42,13 +44,31 @@ class Observer:
     ----------
     session
         From ``probe_session``: for questions to pods, Services and Prometheus.
+    wake
+        Called with the key of a ModelUpdate when the result of a health check has come in.
     at_once
         How many questions may be open at the same time, over all passes.
     """
 
-    def __init__(self, cluster: Cluster, session: aiohttp.ClientSession, *, at_once: int = AT_ONCE) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        session: aiohttp.ClientSession,
+        *,
+        wake: Callable[[Key], None] = lambda _key: None,
+        at_once: int = AT_ONCE,
+    ) -> None:
         self._cluster = cluster
         self._prober = Prober(session, at_once=at_once)
+        self._runner = CheckRunner(session, wake=wake)
+
+    def forget(self, key: Key) -> None:
+        """The ModelUpdate is gone, or cannot be followed: nothing is asked about it any more."""
+        self._runner.drop(key)
+
+    async def aclose(self) -> None:
+        """Cancel what is being asked."""
+        await self._runner.aclose()
 
     async def observe(
         self,
@@ -75,17 +95,21 @@ class Observer:
         ApiError
             If the cluster could not be read completely.
         """
-        needs = needs_of(spec, status, now, resync=resync)
+        needs = needs_of(spec, status, resync=resync)
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         raw, (ends, problem) = await asyncio.gather(
             read_children(self._cluster, key, spec, status, needs), read_heads(heads, needs)
         )
         seen = picture(body, raw, spec, status, needs)
+        if not needs.checks:
+            self._runner.drop(key)
         proven, registered = await asyncio.gather(
             prove(seen, raw, spec, status, needs, self._prober),
             _registered(registry, spec, status, needs, seen),
         )
-        return Sight(replace(proven, heads=ends, heads_error=problem, registry=registered), raw)
+        found = find(proven, raw, spec, status, now, self._runner) if needs.checks else Findings()
+        checked = replace(proven, checks=found.results or None, checking=found.running)
+        return Sight(replace(checked, heads=ends, heads_error=problem, registry=registered), raw)
 
 
 async def read_heads(heads: ReadHeads, needs: Needs) -> tuple[LogHeads | None, str]:

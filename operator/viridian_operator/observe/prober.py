@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +18,14 @@ _LARGEST = 1 << 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, or why nothing did (``problem``)."""
+    """What came back within ``seconds``, or why nothing did (``problem``)."""
 
     status: int = 0
     text: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
+    seconds: float = 0.0
+    timed_out: bool = False
 
     def json(self) -> Any:
         """The body; None if it is not JSON."""
@@ -66,14 +69,16 @@ class Prober:
         method = "GET" if body is None else "POST"
         limit = aiohttp.ClientTimeout(total=seconds)
         async with self._gate:
+            started = time.monotonic()
             try:
                 async with self._session.request(
                     method, url, json=body, params=query, timeout=limit, allow_redirects=False
                 ) as answer:
                     raw = await _read(answer)
-                    return Answer(answer.status, raw.decode(errors="replace"), dict(answer.headers.items()))
+                    text, took = raw.decode(errors="replace"), time.monotonic() - started
+                    return Answer(answer.status, text, dict(answer.headers.items()), seconds=took)
             except TimeoutError:
-                return Answer(problem=f"no answer within {seconds:g} s")
+                return Answer(problem=f"no answer within {seconds:g} s", seconds=seconds, timed_out=True)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 return Answer(problem=f"{type(error).__name__}: {error}"[:200])
 

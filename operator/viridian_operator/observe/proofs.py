@@ -1,4 +1,4 @@
-"""Questions to what serves: identity, golden requests, the Service itself, health checks."""
+"""Questions to what serves: identity, golden requests, the Service itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Revision
+from viridian_operator.api.status import ModelUpdateStatus, Revision
 from viridian_operator.decide.observation import Identity, Observation, PodView, ServiceView
 from viridian_operator.kube.resources import CONFIG_MAP, POD, SERVICE
-from viridian_operator.observe.checks.run import run_checks
-from viridian_operator.observe.checks.subject import Subject
 from viridian_operator.observe.golden import Golden, ask_golden, golden_of
 from viridian_operator.observe.identity import ask_identity, ask_service
 from viridian_operator.observe.needs import Needs
@@ -30,8 +28,8 @@ async def prove(
 ) -> Observation:
     """``seen`` with the answers that this pass needs; all questions go out at the same time."""
     asking = _Asking(seen, raw, spec, status, needs, prober)
-    pods, service, checks = await asyncio.gather(asking.pods(), asking.active_service(), asking.checks())
-    return replace(seen, pods=pods, active_service=service, checks=checks)
+    pods, service = await asyncio.gather(asking.pods(), asking.active_service())
+    return replace(seen, pods=pods, active_service=service)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class _Asking:
 
     async def pods(self) -> tuple[PodView, ...]:
         """Pods with identity and golden verdict, where they are asked and answer."""
-        addresses = self._addresses()
+        addresses = addresses_of(self.raw, self.spec.serving.port)
         return tuple(await asyncio.gather(*(self._pod(pod, addresses.get(pod.name, "")) for pod in self.seen.pods)))
 
     async def _pod(self, pod: PodView, address: str) -> PodView:
@@ -62,7 +60,7 @@ class _Asking:
         revision = self._green()
         if revision is None or pod.revision not in self.needs.golden or pod.revision != revision.hash:
             return None
-        golden = self._record(revision)
+        golden = record_of(self.raw, revision)
         return None if golden is None else await ask_golden(self.prober, address, self.spec.model.name, golden)
 
     async def active_service(self) -> ServiceView | None:
@@ -75,35 +73,16 @@ class _Asking:
         answered = await ask_service(self.prober, address) if address else None
         return replace(service, answered=answered)
 
-    async def checks(self) -> tuple[CheckResult, ...] | None:
-        """Results of the health checks; none while no pod is ready, since that alone decides the bake."""
-        revision, update = self.status.active, self.status.update
-        if not self.needs.checks or revision is None or update is None or update.bake is None:
-            return None
-        if self.seen.ready_of(revision.hash) == 0:
-            return None
-        subject = Subject(
-            namespace=self.seen.namespace,
-            name=self.seen.name,
-            model=self.spec.model.name,
-            revision=revision,
-            pods=self.seen.pods_of(revision.hash),
-            wanted=update.replicas or self.spec.serving.replicas,
-            restarts_before=update.bake.restarts,
-            addresses=self._addresses(),
-            golden=self._record(revision),
-        )
-        return await run_checks(self.spec.rollout.health_checks, subject, self.prober)
-
     def _green(self) -> Revision | None:
         return self.status.update.green if self.status.update else None
 
-    def _record(self, revision: Revision) -> Golden | None:
-        config_map = self.raw.get((CONFIG_MAP.kind, revision.deployment))
-        return golden_of(config_map) if config_map else None
 
-    def _addresses(self) -> dict[str, str]:
-        port = self.spec.serving.port
-        return {
-            pod["metadata"]["name"]: address_of(pod, port) for pod in of_kind(self.raw, POD.kind) if is_serving(pod)
-        }
+def record_of(raw: Raw, revision: Revision) -> Golden | None:
+    """The golden requests in the record of a revision; None if there are none to be read."""
+    config_map = raw.get((CONFIG_MAP.kind, revision.deployment))
+    return golden_of(config_map) if config_map else None
+
+
+def addresses_of(raw: Raw, port: int) -> dict[str, str]:
+    """Base URL of each serving pod by its name."""
+    return {pod["metadata"]["name"]: address_of(pod, port) for pod in of_kind(raw, POD.kind) if is_serving(pod)}

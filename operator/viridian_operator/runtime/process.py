@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class BuildReconciler(Protocol):
-    """Makes the function that runs one pass.
+    """Makes the function that runs one pass; ``wake`` asks for another one soon.
 
     If what it returns has an async method ``aclose``, that is called at the exit.
     """
@@ -45,6 +45,7 @@ class BuildReconciler(Protocol):
         metrics: Metrics,
         poller: HeadsPoller[Key],
         settings: Settings,
+        wake: Callable[[Key], None],
     ) -> Callable[[Key], Awaitable[float | None]]:
         """Build it; an event loop is running."""
         ...
@@ -80,7 +81,9 @@ def assemble(
     poller = HeadsPoller(queue.add, interval=settings.source_interval)
     workers = Workers(
         queue=queue,
-        reconcile=build(cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings),
+        reconcile=build(
+            cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings, wake=queue.add
+        ),
         metrics=metrics,
         count=settings.workers,
         timeout=settings.reconcile_timeout,

@@ -81,11 +81,12 @@ class Reconciler:
     metrics: Metrics
     poller: HeadsPoller[Key]
     settings: Settings
+    wake: Callable[[Key], None]
     session: aiohttp.ClientSession = field(default_factory=probe_session)
     memory: dict[Key, _Memory] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.observer = Observer(self.cluster, self.session)
+        self.observer = Observer(self.cluster, self.session, wake=self.wake)
         self.executor = Executor(self.cluster, self.session)
 
     async def __call__(self, key: Key) -> float | None:
@@ -102,6 +103,7 @@ class Reconciler:
             body = await self.cluster.get(MODEL_UPDATE, key.namespace, key.name)
         except NotFound:
             self.poller.unwatch(key)
+            self.observer.forget(key)
             self.memory.pop(key, None)
             raise Gone from None
         status = _read_status(body.get("status"))
@@ -109,12 +111,14 @@ class Reconciler:
         try:
             spec = ModelUpdateSpec.model_validate(body.get("spec") or {})
         except ValidationError as error:
+            self.observer.forget(key)
             await self._refuse(key, body, status, error)
             return None
         return await self._pass(Subject(key, body, spec, status))
 
     async def aclose(self) -> None:
-        """Close the connections to pods and registries."""
+        """End the questions to pods and registries and close the connections."""
+        await self.observer.aclose()
         await self.session.close()
 
     async def _pass(self, subject: Subject) -> float | None:
@@ -248,6 +252,7 @@ def build_reconciler(
     metrics: Metrics,
     poller: HeadsPoller[Key],
     settings: Settings,
+    wake: Callable[[Key], None],
 ) -> Callable[[Key], Awaitable[float | None]]:
     """The function that runs one pass; an event loop is running."""
-    return Reconciler(cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings)
+    return Reconciler(cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings, wake=wake)

@@ -219,7 +219,7 @@ def full_status() -> ModelUpdateStatus:
         evaluation=Evaluation(verdict="Pass", reason="NonInferior", metrics={"candidate": {"auroc": 0.7}}),
         green=revision,
         intent=Intent(id="i", source="a1", target="b2", deadline=NOW),
-        bake=Bake(started_at=NOW, deadline=NOW, results=[CheckResult(name="ready", outcome="Passed", value=1)]),
+        bake=Bake(started_at=NOW, deadline=NOW, results=[CheckResult(name="ready", outcome="Passed", value=1, checked_at=NOW)]),
         phases=[PhaseRecord(phase=Phase.TRAINING, started_at=NOW, seconds=1.5)],
     )
     return ModelUpdateStatus(

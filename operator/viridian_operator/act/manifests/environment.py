@@ -1,4 +1,4 @@
-"""Environment contract of training and evaluation Jobs (docs/reference/contracts.md)."""
+"""Environment contract of training, evaluation and check Jobs (docs/reference/contracts.md)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import variable
+from viridian_operator.api import names
 from viridian_operator.api.base import ApiModel
 from viridian_operator.api.spec import ModelUpdateSpec, Registry
-from viridian_operator.decide.decision import CreateJob
+from viridian_operator.decide.decision import CreateCheckJob, CreateJob
 from viridian_operator.decide.hashing import canonical_json
 from viridian_operator.kube.resources import Manifest
 
@@ -46,6 +47,28 @@ def job_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> lis
         *(variable(name, canonical_json(value)) for name, value in values.items()),
         *_redis_credentials(spec),
     ]
+
+
+def check_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateCheckJob) -> list[Manifest]:
+    """What the Job of a health check is to look at."""
+    services, revision, previous = spec.serving.services, action.revision, action.previous
+    update = {"uid": owner.uid, "namespace": owner.namespace, "name": owner.name, "number": action.update.number}
+    before = {"version": previous.version, "digest": previous.digest} if previous else None
+    values = {
+        "VIRIDIAN_CHECK": action.check,
+        "VIRIDIAN_UPDATE": canonical_json(update | {"kind": action.update.kind.value}),
+        "VIRIDIAN_MODEL_NAME": spec.model.name,
+        "VIRIDIAN_VERSION": revision.version,
+        "VIRIDIAN_DIGEST": revision.digest,
+        "VIRIDIAN_PREVIOUS": canonical_json(before),
+        "VIRIDIAN_ACTIVE_URL": _url(names.active_service(owner.name, services.active), owner),
+        "VIRIDIAN_PREVIEW_URL": _url(names.preview_service(owner.name, services.preview), owner),
+    }
+    return [variable(name, value) for name, value in values.items()]
+
+
+def _url(service: str, owner: Owner) -> str:
+    return f"http://{service}.{owner.namespace}:{names.SERVICE_PORT}"
 
 
 def traceparent(owner: Owner, number: int) -> Manifest:

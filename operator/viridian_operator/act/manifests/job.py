@@ -59,7 +59,7 @@ def job(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> Manifest:
     """
     nodes, name = nodes_of(spec, action), job_name(owner, action)
     pod = _pod(spec, owner, action)
-    queue = _take_queue_labels(pod)
+    queue = take_queue_labels(pod)
     if nodes > 1:
         _join(pod, name, nodes, spec.training.processes_per_node if spec.training else 1)
     return {
@@ -75,7 +75,7 @@ def job(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> Manifest:
             "backoffLimit": 0,
             "activeDeadlineSeconds": _active_deadline(spec, action),
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": _failure_rules(main_container(pod)["name"])},
+            "podFailurePolicy": {"rules": failure_rules(main_container(pod)["name"])},
             "template": pod,
         },
     }
@@ -103,12 +103,10 @@ def _pod(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> Manifest:
     template, where = _template(spec, action)
     pod = completed(template, where)
     add_labels(pod, {**owner.labels(_component(action)), **_labels(action)}, {})
-    pod["spec"]["restartPolicy"] = "Never"
+    run_once(pod)
     if pod["spec"].get("terminationGracePeriodSeconds") is None:
         pod["spec"]["terminationGracePeriodSeconds"] = GRACE_SECONDS
     container = main_container(pod)
-    container["terminationMessagePath"] = "/dev/termination-log"
-    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     defaults = [*registry_variables(spec.registry), traceparent(owner, action.update.number)]
     add_environment(container, defaults, override=False)
     add_environment(container, job_variables(spec, owner, action))
@@ -140,7 +138,15 @@ def _active_deadline(spec: ModelUpdateSpec, action: CreateJob) -> int:
     return int((deadlines.queued + deadlines.running).total_seconds())
 
 
-def _failure_rules(container: str) -> list[Manifest]:
+def run_once(pod: Manifest) -> None:
+    """A pod that ends for good, with last words that outlive its log."""
+    pod["spec"]["restartPolicy"] = "Never"
+    container = main_container(pod)
+    container["terminationMessagePath"] = "/dev/termination-log"
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
+
+
+def failure_rules(container: str) -> list[Manifest]:
     """Disruptions and exit codes end the Job at once; its condition then names which, also when the pod is gone."""
     return [
         {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -161,7 +167,7 @@ def _join(pod: Manifest, name: str, nodes: int, processes: int) -> None:
     add_environment(main_container(pod), [*(variable(key, value) for key, value in values.items()), rank])
 
 
-def _take_queue_labels(pod: Manifest) -> dict[str, str]:
+def take_queue_labels(pod: Manifest) -> dict[str, str]:
     """Kueue's labels belong to the Job; on its pods they would queue each pod by itself."""
     labels = pod["metadata"]["labels"]
     return {key: labels.pop(key) for key in list(labels) if key.startswith(KUEUE)}

@@ -13,6 +13,7 @@ from viridian_operator.kube.resources import Manifest
 SERVING = "serving"
 TRAINING = "training"
 EVALUATION = "evaluation"
+CHECK = "health-check"
 
 
 @dataclass(frozen=True)

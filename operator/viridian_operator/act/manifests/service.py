@@ -10,8 +10,6 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import EnsureService
 from viridian_operator.kube.resources import Manifest
 
-PORT = 80
-
 
 def service(spec: ModelUpdateSpec, owner: Owner, action: EnsureService, target_port: int) -> Manifest:
     """A Service that selects one revision; EndpointSlices inherit its labels.
@@ -24,6 +22,6 @@ def service(spec: ModelUpdateSpec, owner: Owner, action: EnsureService, target_p
         "metadata": owner.metadata(action.name, SERVING, labels={names.ROLE: action.role}, owned=is_owned(spec)),
         "spec": {
             "selector": selector(owner, action.revision),
-            "ports": [{"name": "http", "port": PORT, "protocol": "TCP", "targetPort": target_port}],
+            "ports": [{"name": "http", "port": names.SERVICE_PORT, "protocol": "TCP", "targetPort": target_port}],
         },
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from viridian_operator.api.rollout import Expect, Probe
+from viridian_operator.api.health import Expect, Probe
 from viridian_operator.api.status import CheckResult
 from viridian_operator.observe.checks.subject import Outcome, Subject, result
 from viridian_operator.observe.prober import Answer, Prober

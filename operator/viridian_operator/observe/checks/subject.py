@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from datetime import datetime
 
 from viridian_operator.api.status import CheckResult, Revision
-from viridian_operator.decide.observation import PodView
+from viridian_operator.decide.observation import Outcome, PodView
 from viridian_operator.observe.golden import Golden
 
+__all__ = ["Outcome", "PreviousRevision", "Subject", "result"]
 
-class Outcome(StrEnum):
-    """``CheckResult.outcome``; only Passed lets a bake go on."""
 
-    PASSED = "Passed"
-    FAILED = "Failed"
-    ERRORED = "Errored"
-    INCONCLUSIVE = "Inconclusive"
+@dataclass(frozen=True)
+class PreviousRevision:
+    """The revision that stands by, with its pods that are not going away."""
+
+    revision: Revision
+    pods: tuple[PodView, ...]
+    golden: Golden | None
+
+    @property
+    def ready(self) -> tuple[PodView, ...]:
+        """Its ready pods."""
+        return tuple(pod for pod in self.pods if pod.ready)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,11 @@ class Subject:
     restarts_before
         Container restarts when the bake began.
     addresses
-        Base URL of each pod by its name.
+        Base URL of each pod by its name, also of the previous revision's.
+    previous
+        What it is compared with; None for the first version.
+    since
+        When the bake began.
     """
 
     namespace: str
@@ -45,6 +56,8 @@ class Subject:
     restarts_before: int
     addresses: Mapping[str, str]
     golden: Golden | None
+    previous: PreviousRevision | None = None
+    since: datetime | None = None
 
     @property
     def ready(self) -> tuple[PodView, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Phase, Revision, Window
 from viridian_operator.decide import decision as act
+from viridian_operator.decide.checking import checks_of
 from viridian_operator.decide.observation import (
     DeploymentView,
     Identity,
@@ -219,7 +220,9 @@ class World:
         if self.now < last + self.spec.rollout.bake.interval:
             return None
         bad = self.status.active.version in self.unhealthy
-        return (CheckResult(name="errors", outcome="Failed" if bad else "Passed", value=float(bad)),)
+        outcome = "Failed" if bad else "Passed"
+        checks = checks_of(self.spec.rollout)
+        return tuple(CheckResult(name=each.name, outcome=outcome, value=float(bad)) for each in checks)
 
     # -- time --------------------------------------------------------------------------------
 

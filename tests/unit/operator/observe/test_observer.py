@@ -264,11 +264,11 @@ OWED = Aliases(wanted={"champion": "2"})
 def test_each_phase_asks_what_it_needs(
     chosen: ModelUpdateSpec, current: ModelUpdateStatus, wanted: dict[str, Any]
 ) -> None:
-    needs = needs_of(chosen, current, NOW)
+    needs = needs_of(chosen, current)
     assert {name: getattr(needs, name) for name in wanted} == wanted
 
 
 def test_images_that_prove_nothing_are_asked_nothing() -> None:
     silent = spec(serving={**spec().serving.wire(), "identity": "ReadinessOnly"})
-    needs = needs_of(silent, status(Phase.SWITCHING), NOW)
+    needs = needs_of(silent, status(Phase.SWITCHING))
     assert (needs.identity, needs.golden, needs.service) == (frozenset(), frozenset(), "")
