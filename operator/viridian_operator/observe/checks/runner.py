@@ -65,6 +65,8 @@ class CheckRunner:
         From ``probe_session``; the passes' own questions do not wait for those of checks.
     wake
         Called with the key of a ModelUpdate when a result for it has come in.
+    clock
+        Monotonic seconds, for the age of results.
     """
 
     def __init__(
@@ -74,10 +76,11 @@ class CheckRunner:
         wake: Callable[[Key], None],
         at_once: int = AT_ONCE,
         limit: float = LIMIT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._prober = Prober(session, at_once=at_once)
         self._gate = asyncio.Semaphore(at_once)
-        self._wake, self._limit = wake, limit
+        self._wake, self._limit, self._clock = wake, limit, clock
         self._bakes: dict[Key, _Bake] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,7 +97,7 @@ class CheckRunner:
         for name in list(mine.asked):
             asked = mine.asked[name]
             wanted = checks.get(name)
-            if wanted is None or not wanted.same_question(asked.check) or _is_old(asked, rollout):
+            if wanted is None or not wanted.same_question(asked.check) or self._is_old(asked, rollout):
                 self._cancel(mine.asked.pop(name))
         results: list[CheckResult] = []
         for name, check in checks.items():
@@ -139,7 +142,7 @@ class CheckRunner:
         asked = bake.asked.get(check.name) if bake else None
         if asked is None or asked.task is not asyncio.current_task():
             return
-        asked.result, asked.ended = found.but(checked_at=now), time.monotonic()
+        asked.result, asked.ended = found.but(checked_at=now), self._clock()
         self._wake(key)
 
     async def _result(self, check: HealthCheck, subject: Subject) -> CheckResult:
@@ -152,8 +155,7 @@ class CheckRunner:
             log.exception("health check %s of %s/%s", check.name, subject.namespace, subject.name)
             return result(check.name, Outcome.ERRORED, f"{type(error).__name__}: {error}"[:200])
 
-
-def _is_old(asked: _Asked, rollout: Rollout) -> bool:
-    """Whether a result waited for a pass for longer than the interval that it was to tell about."""
-    interval = interval_of(rollout, asked.check).total_seconds()
-    return asked.result is not None and time.monotonic() - asked.ended > interval
+    def _is_old(self, asked: _Asked, rollout: Rollout) -> bool:
+        """Whether a result waited for a pass for longer than the interval that it was to tell about."""
+        interval = interval_of(rollout, asked.check).total_seconds()
+        return asked.result is not None and self._clock() - asked.ended > interval

@@ -7,14 +7,15 @@ import json
 from typing import Any
 
 import pytest
-from applying_cluster import OWNER, WINDOW, spec, update
+from applying_cluster import OWNER, WINDOW, revision, spec, update
 
+from viridian_operator.act.manifests.check_job import check_job
 from viridian_operator.act.manifests.job import headless_service, job
 from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.api import names
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Attempts, ModelRef
-from viridian_operator.decide.decision import CreateJob
+from viridian_operator.decide.decision import CreateCheckJob, CreateJob
 
 PARENT = ModelRef(version="1", digest="sha256:p")
 CANDIDATE = ModelRef(version="2", digest="sha256:c")
@@ -177,3 +178,49 @@ def test_names_fit_a_host_name_with_its_index() -> None:
 def test_a_template_without_containers_is_refused_with_what_to_write() -> None:
     with pytest.raises(InvalidTemplate, match=r"spec\.training\.template\.spec\.containers"):
         job(training(template={"spec": {}}), OWNER, train())
+
+
+def checked(**pod: Any) -> ModelUpdateSpec:
+    template = {"spec": {"containers": [{"name": "smoke", "image": "smoke:1"}]}} | pod
+    return spec(rollout={"healthChecks": [{"name": "smoke", "job": {"deadline": "2m", "template": template}}]})
+
+
+def smoke(previous: bool = True) -> CreateCheckJob:
+    return CreateCheckJob("smoke", update(), revision(2), revision(1) if previous else None)
+
+
+def test_a_check_job_runs_once_and_can_reach_nothing_of_the_cluster() -> None:
+    template = {"spec": {"automountServiceAccountToken": True, "containers": [{"name": "smoke", "image": "smoke:1"}]}}
+    manifest = check_job(checked(metadata={"labels": {names.REVISION: "hash2"}}, **template), OWNER, smoke())
+    assert manifest["metadata"]["name"] == names.check_job("ctr", "smoke", 7)
+    assert manifest["metadata"]["ownerReferences"][0]["uid"] == "uid-1"
+    body = manifest["spec"]
+    assert (body["completions"], body["backoffLimit"], body["activeDeadlineSeconds"]) == (1, 0, 120)
+    pod = body["template"]
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert names.REVISION not in pod["metadata"]["labels"]  # no Service takes it for an endpoint
+    assert pod["metadata"]["labels"][names.TASK] == "check"
+
+
+def test_a_check_job_is_told_what_to_look_at() -> None:
+    found = environment(check_job(checked(), OWNER, smoke()))
+    assert found["VIRIDIAN_CHECK"] == "smoke"
+    assert (found["VIRIDIAN_VERSION"], found["VIRIDIAN_DIGEST"]) == ("2", revision(2).digest)
+    assert found["VIRIDIAN_ACTIVE_URL"] == "http://ctr.recsys:80"
+    assert found["VIRIDIAN_PREVIEW_URL"] == "http://ctr-preview.recsys:80"
+    assert json.loads(found["VIRIDIAN_PREVIOUS"])["version"] == "1"
+    assert json.loads(found["VIRIDIAN_UPDATE"])["number"] == 7
+    first = environment(check_job(checked(), OWNER, smoke(previous=False)))
+    assert json.loads(first["VIRIDIAN_PREVIOUS"]) is None
+
+
+def test_names_of_check_jobs_are_short_and_differ() -> None:
+    long = names.check_job("m" * names.NAME_LIMIT, "c" * 63, 123_456_789)
+    assert len(long) <= 63
+    assert long != names.check_job("m" * names.NAME_LIMIT, "c" * 62, 123_456_789)
+
+
+def test_a_check_that_left_the_spec_has_no_job() -> None:
+    with pytest.raises(InvalidTemplate):
+        check_job(spec(), OWNER, smoke())

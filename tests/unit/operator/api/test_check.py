@@ -30,6 +30,10 @@ def golden(identity: str) -> dict[str, Any]:
     }
 
 
+def health(**check: Any) -> dict[str, Any]:
+    return {"rollout": {"healthChecks": [{"name": "slow"} | check]}}
+
+
 def prometheus(**changes: Any) -> dict[str, Any]:
     check = {"url": "http://prometheus:9090", "query": "up", "max": 1} | changes
     return {"rollout": {"healthChecks": [{"name": "errors", "prometheus": check}]}}
@@ -44,6 +48,10 @@ def prometheus(**changes: Any) -> dict[str, Any]:
         {"registry": {"trackingURI": "https://mlflow.example.com/base", "driftPolicy": "Restore"}},
         {"rollout": {"capacity": "Surge"}},
         golden("Digest"),
+        prometheus(query="e{{previousRevision}} / e{{ revision }}", max=2),
+        prometheus(query="e{{version}}", maxRatio=2),
+        health(latency={"maxRatio": 1.5}),
+        health(readyPercent=50, interval="10m"),
         prometheus(query='sum(rate(errors{pod=~"{{name}}-{{revision}}.*"}[1m]))', samplesQuery="{{ version }}"),
     ],
 )
@@ -86,6 +94,15 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             "rollout.bake.deadline must not be shorter than bake.duration",
         ),
         (golden("ReadinessOnly"), "health check answers is golden, which needs serving.identity Digest"),
+        (
+            {"serving": {"identity": "ReadinessOnly", "template": {}}, **health(latency={"max": 5})},
+            "health check slow asks golden requests, which needs serving.identity Digest",
+        ),
+        (
+            health(readyPercent=50, interval="11m"),
+            "interval of health check slow must not be longer than bake.duration",
+        ),
+        (prometheus(maxRatio=2), "health check errors compares a query with itself: name {{revision}} or {{version}}"),
         (prometheus(url="http://"), "url 'http://' of health check errors is no address"),
         (prometheus(query="{{pod}}"), "health check errors asks for pod in its query: only namespace, name"),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,14 +11,18 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from answering import hang
 from applying_cluster import OWNER, WINDOW, ApplyingCluster, body, revision, spec, update
 
 from viridian_operator.act.executor import Executor
+from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Aliases, Bake, Candidate, Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide.decision import CreateJob, EnsureRevision, EnsureService
 from viridian_operator.decide.observation import JobState, Observation
+from viridian_operator.decide.step import decide
 from viridian_operator.kube.errors import Unavailable
+from viridian_operator.kube.resources import Key
 from viridian_operator.observe.needs import needs_of
 from viridian_operator.observe.observer import Observer
 from viridian_operator.observe.prober import probe_session
@@ -63,6 +69,8 @@ class World:
     def __init__(self, session: aiohttp.ClientSession, port: int) -> None:
         self.cluster, self.registry, self.port = ApplyingCluster(), FakeRegistry(), port
         self.session = session
+        self.woken: asyncio.Queue[Key] = asyncio.Queue()
+        self.observer = Observer(self.cluster, session, wake=self.woken.put_nowait)  # type: ignore[arg-type]
         self.reading: Reading | None = Reading(Heads({"0": "5@1-0"}, 5, {"0": "0@0-0"}, {"0": 0}), 0.0, "")
         self.spec = spec(serving={**spec().serving.wire(), "port": port})
 
@@ -107,8 +115,9 @@ class World:
         )
 
     async def look(self, status: ModelUpdateStatus, now: datetime = NOW, **more: Any) -> Observation:
-        observer = Observer(self.cluster, self.session)  # type: ignore[arg-type]
-        sight = await observer.observe(body(), self.spec, status, now, heads=self.heads, registry=self.connect, **more)
+        sight = await self.observer.observe(
+            body(), self.spec, status, now, heads=self.heads, registry=self.connect, **more
+        )
         return sight.observation
 
 
@@ -123,11 +132,14 @@ async def world() -> AsyncIterator[World]:
     app = web.Application()
     app.router.add_get("/viridian/v1/identity", identity)
     app.router.add_post("/v2/models/ctr/infer", infer)
+    app.router.add_get("/api/v1/query", hang)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with probe_session() as session:
-        yield World(session, runner.addresses[0][1])
+        world = World(session, runner.addresses[0][1])
+        yield world
+        await world.observer.aclose()
     await runner.cleanup()
 
 
@@ -196,6 +208,42 @@ async def test_checks_run_when_an_interval_has_passed(world: World) -> None:
     assert (await world.look(baking, NOW + timedelta(seconds=10))).checks is None
 
 
+async def test_a_pass_does_not_wait_for_a_check_that_hangs(world: World) -> None:
+    """Prometheus does not answer: every pass is quick, lost endpoints roll back, the error comes in later."""
+    await world.act(*SERVING)
+    world.run_pods("hash1")
+    url = f"http://127.0.0.1:{world.port}"
+    checks = [
+        {"name": "golden", "golden": True},
+        {"name": "errors", "prometheus": {"url": url, "query": "q", "max": 1}},
+    ]
+    world.spec = world.spec.but(rollout=Rollout.model_validate({"healthChecks": checks}))
+    bake = Bake(started_at=NOW, deadline=NOW + timedelta(hours=1))
+    baking = status(Phase.BAKING, bake=bake, replicas=1).but(active=revision(), previous=revision(9))
+    later = NOW + timedelta(seconds=10)
+
+    async def quick() -> Observation:
+        begun = time.monotonic()
+        seen = await world.look(baking, later)
+        assert time.monotonic() - begun < 1
+        return seen
+
+    assert (await quick()).checking == {"golden", "errors"}
+    async with asyncio.timeout(5):
+        await world.woken.get()
+    seen = await quick()
+    assert [(check.name, check.outcome) for check in seen.checks or ()] == [("golden", "Passed")]
+    assert seen.checking == {"errors"}
+    async with asyncio.timeout(20):
+        await world.woken.get()
+    seen = await quick()
+    assert [(check.name, check.outcome) for check in seen.checks or ()] == [("golden", "Passed"), ("errors", "Errored")]
+    world.cluster.objects = {key: obj for key, obj in world.cluster.objects.items() if key[0] != "Pod"}
+    lost = decide(world.spec, baking, await quick(), later).status.update
+    assert lost is not None
+    assert (lost.phase, lost.reason) == (Phase.ROLLING_BACK, "EndpointsLost")
+
+
 async def test_names_that_others_have_are_told(world: World) -> None:
     for version, kind, name in (("v1", "Service", "ctr"), ("apps/v1", "Deployment", "ctr-hash1")):
         meta = {"name": name, "namespace": "recsys"}
@@ -241,6 +289,7 @@ async def test_a_partial_picture_is_none(world: World, kind: str) -> None:
 
 
 CANDIDATE = Candidate(version="2", digest="sha256:2")
+JOB_CHECK = {"name": "smoke", "job": {"template": {}}}
 OWED = Aliases(wanted={"champion": "2"})
 
 
@@ -254,6 +303,9 @@ OWED = Aliases(wanted={"champion": "2"})
         (spec(), status(Phase.TRAINING), {"candidate": True, "heads": False, "jobs": True}),
         (spec(), status(Phase.TRAINING, kind=Kind.REDEPLOY), {"candidate": False}),
         (spec(), status(Phase.PREPARING, candidate=CANDIDATE), {"version": "1", "unless_deployed": "hash1"}),
+        (spec(), status(Phase.BAKING), {"checks": True, "jobs": False}),
+        (spec(rollout={"healthChecks": [JOB_CHECK]}), status(Phase.BAKING), {"jobs": True}),
+        (spec(rollout={"healthChecks": [JOB_CHECK]}), status(Phase.SWITCHING), {"jobs": False, "checks": False}),
         (spec(), status(Phase.SCALING), {"identity": frozenset({"hash1"}), "golden": frozenset({"hash1"})}),
         (spec(), status(Phase.SWITCHING).but(aliases=OWED), {"identity": None, "aliases": False, "service": "hash1"}),
         (spec(), status(Phase.ROLLING_BACK).but(previous=revision(9)), {"service": "hash9", "identity": None}),

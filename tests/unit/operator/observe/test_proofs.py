@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from applying_cluster import revision
+from answering import REQUEST, Server, hang, subject
 
 from viridian_operator.api.health import Expect, HealthCheck, Probe, Prometheus
 from viridian_operator.api.status import CheckResult
-from viridian_operator.decide.observation import PodView
 from viridian_operator.observe.checks.limits import Limits, Previous, judge
 from viridian_operator.observe.checks.prometheus import filled
 from viridian_operator.observe.checks.run import ask, look
 from viridian_operator.observe.checks.subject import Subject
 from viridian_operator.observe.golden import Golden, ask_golden, differing, golden_of
 from viridian_operator.observe.identity import ask_identity, ask_service
-from viridian_operator.observe.prober import Prober, probe_session
+from viridian_operator.observe.prober import Prober
 
 IDENTITY = {"version": "1", "digest": "sha256:1", "ready": True, "retired": True, "phase": "Ready", "error": None}
-REQUEST = {
-    "inputs": [{"name": "user", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}],
-    "outputs": [{"name": "probability", "datatype": "FP32", "shape": [2], "data": [0.25, 0.5]}],
-}
-Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Server:
-    """A server whose answers are set per path; counts connections."""
-
-    def __init__(self) -> None:
-        self.replies: dict[str, Any] = {}
-        self.asked: list[tuple[str, Any]] = []
-        self.connections: set[Any] = set()
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.connections.add(request.transport)
-        text = await request.text()
-        self.asked.append((request.path, text or dict(request.query)))
-        reply = self.replies.get(request.path, (404, {}))
-        if callable(reply):
-            found: web.StreamResponse = await reply(request)
-            return found
-        status, body = reply
-        return web.json_response(body, status=status)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    served = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", served.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield served
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def prober() -> AsyncIterator[Prober]:
-    async with probe_session() as session:
-        yield Prober(session)
-
-
-def subject(server: Server, *, ready: int = 2, wanted: int = 2, golden: Golden | None = None) -> Subject:
-    pods = tuple(
-        PodView(f"p{n}", "hash1", "127.0.0.1", ready=n < ready, scheduled=True, restarts=1) for n in range(wanted)
-    )
-    return Subject(
-        namespace="recsys",
-        name="ctr",
-        model="ctr",
-        revision=revision(),
-        pods=pods,
-        wanted=wanted,
-        restarts_before=1,
-        addresses={pod.name: server.url for pod in pods},
-        golden=golden,
-    )
 
 
 async def run_check(check: HealthCheck, looked_at: Subject, prober: Prober) -> CheckResult:
@@ -118,10 +53,6 @@ async def test_a_service_is_asked_over_connections_of_their_own(server: Server, 
 
 
 async def test_a_hanging_server_costs_its_timeout_only(server: Server, prober: Prober) -> None:
-    async def hang(_request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(30)
-        return web.Response()
-
     server.replies["/slow"] = hang
     answer = await prober.ask(f"{server.url}/slow", seconds=0.1)
     assert "within 0.1 s" in answer.problem
