@@ -192,6 +192,72 @@ def test_what_never_changes(
     assert sentence in done.stderr
 
 
+CONTAINER = {"name": "smoke", "image": "smoke"}
+SMOKE = {"spec": {"containers": [CONTAINER]}}
+PROMETHEUS = {"url": "http://prometheus:9090", "query": "{{revision}}", "maxRatio": 2}
+ACCEPTED_CHECKS = [
+    {"readyPercent": 50, "interval": "1m", "failureLimit": 0, "consecutiveErrors": 0},
+    {"latency": {"max": 20}},
+    {"latency": {"path": "/score", "body": {"x": [1, {"y": 2}]}, "maxRatio": 1.5, "quantile": 1}},
+    {"prometheus": PROMETHEUS},
+    {"prometheus": PROMETHEUS | {"baseline": "BeforeSwitch", "minSamples": 5, "samplesQuery": "samples"}},
+    {"job": {"template": SMOKE}},
+]
+REFUSED_CHECKS = [
+    ({}, "give a health check one kind beside its name"),
+    ({"latency": {"max": 20}, "job": {"template": SMOKE}}, "give a health check one kind beside its name"),
+    ({"readyPercent": 50, "interval": "0s"}, "the duration must be longer than zero"),
+    ({"readyPercent": 50, "failureLimit": -1}, "should be greater than or equal to 0"),
+    ({"latency": {}}, "a latency check needs a limit: give max (in milliseconds)"),
+    ({"latency": {"max": 0}}, "the limit must be above zero"),
+    ({"latency": {"max": 5, "quantile": 99}}, "a quantile lies above 0 and is at most 1, e.g. 0.99"),
+    ({"latency": {"max": 5, "body": {"x": 1}}}, "body is sent to path: give path, or leave both out"),
+    ({"latency": {"max": 5, "path": "score"}}, "a path begins with /"),
+    ({"prometheus": PROMETHEUS | {"maxRatio": 0}}, "the limit must be above zero"),
+    ({"prometheus": PROMETHEUS | {"minSamples": 5}}, "minSamples needs samplesQuery"),
+    (
+        {"prometheus": {"url": "http://p", "query": "q", "max": 1, "baseline": "SameWindow"}},
+        "baseline says what maxRatio compares with: give maxRatio",
+    ),
+    ({"job": {"template": SMOKE}, "failureLimit": 1}, "a job runs once in a bake and its end decides"),
+    ({"job": {"template": SMOKE}, "interval": "1m"}, "a job runs once in a bake and its end decides"),
+    ({"job": {"template": SMOKE, "deadline": "0m"}}, "the duration must be longer than zero"),
+    ({"job": {"template": {"spec": {"containers": []}}}}, "the template needs at least one container"),
+    ({"job": {"template": {"spec": SMOKE["spec"] | {"hostNetwork": True}}}}, "hostNetwork, hostPID and hostIPC"),
+    (
+        {"job": {"template": {"spec": SMOKE["spec"] | {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}}}},
+        "hostPath volumes are not allowed in templates",
+    ),
+    (
+        {"job": {"template": {"spec": {"containers": [{**CONTAINER, "securityContext": {"privileged": True}}]}}}},
+        "privileged containers are not allowed in templates",
+    ),
+    (
+        {"job": {"template": {"spec": {"containers": [{**CONTAINER, "env": [{"name": "VIRIDIAN_DIGEST"}]}]}}}},
+        "the operator sets this variable itself",
+    ),
+]
+
+
+def with_check(kubectl: Kubectl, check: Manifest) -> subprocess.CompletedProcess[str]:
+    manifest = minimal()
+    manifest["spec"]["rollout"] = {"healthChecks": [{"name": "check", **check}]}
+    return kubectl.apply(manifest, flags=("--dry-run=server", "--warnings-as-errors"))
+
+
+@pytest.mark.parametrize("check", ACCEPTED_CHECKS)
+def test_good_health_checks(kubectl: Kubectl, check: Manifest) -> None:
+    done = with_check(kubectl, check)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("check", "sentence"), REFUSED_CHECKS)
+def test_wrong_health_checks(kubectl: Kubectl, check: Manifest, sentence: str) -> None:
+    done = with_check(kubectl, check)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
 def test_everything_else_may_change(kubectl: Kubectl, model_update: Callable[..., Manifest]) -> None:
     model_update()
     source = {"redisStream": {"url": "redis://elsewhere:6379/1"}}
@@ -219,7 +285,9 @@ def full_status() -> ModelUpdateStatus:
         evaluation=Evaluation(verdict="Pass", reason="NonInferior", metrics={"candidate": {"auroc": 0.7}}),
         green=revision,
         intent=Intent(id="i", source="a1", target="b2", deadline=NOW),
-        bake=Bake(started_at=NOW, deadline=NOW, results=[CheckResult(name="ready", outcome="Passed", value=1, checked_at=NOW)]),
+        bake=Bake(
+            started_at=NOW, deadline=NOW, results=[CheckResult(name="ready", outcome="Passed", value=1, checked_at=NOW)]
+        ),
         phases=[PhaseRecord(phase=Phase.TRAINING, started_at=NOW, seconds=1.5)],
     )
     return ModelUpdateStatus(
@@ -318,8 +386,11 @@ def test_the_single_manifest_is_accepted(kubectl: Kubectl) -> None:
 def test_templates_of_the_examples_are_restricted(kubectl: Kubectl, path: Path) -> None:
     kubectl("label", "--overwrite", "namespace", "recsys", WARN)
     spec = yaml.safe_load(path.read_text())["spec"]
-    for part in ("training", "evaluation", "serving"):
-        if template := spec.get(part, {}).get("template"):
+    templates = {part: spec.get(part, {}).get("template") for part in ("training", "evaluation", "serving")}
+    checks = spec.get("rollout", {}).get("healthChecks", [])
+    templates |= {check["name"]: check["job"]["template"] for check in checks if "job" in check}
+    for part, template in templates.items():
+        if template:
             template.setdefault("metadata", {}).setdefault("labels", {})["app"] = part
             deployment = {
                 "apiVersion": "apps/v1",
