@@ -28,6 +28,8 @@ from viridian_operator.observe.prober import Prober
 AT_ONCE = 64
 #: seconds from start to result, waiting for others included
 LIMIT = 60.0
+#: seconds for which results wait for each other, since every hand-over is a write of the status
+PATIENCE = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,8 @@ class _Asked:
     """A check that runs, or has ended with a result that is not in status yet."""
 
     check: HealthCheck
-    task: asyncio.Task[None]
+    started: float
+    task: asyncio.Task[None] | None = None
     result: CheckResult | None = None
     ended: float = 0.0
 
@@ -46,6 +49,22 @@ class _Asked:
 class _Bake:
     about: str
     asked: dict[str, _Asked] = field(default_factory=dict)
+
+    @property
+    def results(self) -> tuple[CheckResult, ...]:
+        """What has come in."""
+        return tuple(asked.result for asked in self.asked.values() if asked.result is not None)
+
+    @property
+    def running(self) -> dict[str, _Asked]:
+        """Checks without a result."""
+        return {name: asked for name, asked in self.asked.items() if asked.result is None}
+
+    def complete(self, now: float) -> bool:
+        """Whether results should be handed over: a failure is told at once, the rest waits for its fellows a while."""
+        late = any(now - asked.started >= PATIENCE for asked in self.running.values())
+        failed = any(result.outcome == Outcome.FAILED for result in self.results)
+        return bool(self.results) and (failed or late or not self.running)
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,7 @@ class CheckRunner:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def turn(self, key: Key, about: str, rollout: Rollout, bake: Bake, subject: Subject, now: datetime) -> Findings:
-        """Results of the checks that are due; those that have to ask are started, at most once at a time.
+        """Results of the checks that are due; those that have to ask are started, each at most once at a time.
 
         Parameters
         ----------
@@ -93,27 +112,22 @@ class CheckRunner:
             Names update and revision: whatever was asked about another one is dropped.
         """
         mine = self._of(key, about)
-        checks = {check.name: check for check in repeated(checks_of(rollout)) if is_due(rollout, check, bake, now)}
-        for name in list(mine.asked):
-            asked = mine.asked[name]
-            wanted = checks.get(name)
+        due = {check.name: check for check in repeated(checks_of(rollout)) if is_due(rollout, check, bake, now)}
+        for name, asked in list(mine.asked.items()):
+            wanted = due.get(name)
             if wanted is None or not wanted.same_question(asked.check) or self._is_old(asked, rollout):
-                self._cancel(mine.asked.pop(name))
-        results: list[CheckResult] = []
-        for name, check in checks.items():
-            found = mine.asked[name].result if name in mine.asked else look(check, subject)
-            if found is not None:
-                results.append(found.but(checked_at=found.checked_at or now))
-            elif name not in mine.asked:
-                mine.asked[name] = self._start(key, check, subject, now)
-        running = frozenset(name for name, asked in mine.asked.items() if asked.result is None)
-        return Findings(tuple(results), running)
+                _cancel(mine.asked.pop(name))
+        fresh = [check for check in due.values() if check.name not in mine.asked]
+        mine.asked |= {check.name: self._begin(key, check, subject, now) for check in fresh}
+        if fresh and mine.running:
+            asyncio.get_running_loop().call_later(PATIENCE + 0.01, self._tell, key, mine)
+        return Findings(mine.results if mine.complete(self._clock()) else (), frozenset(mine.running))
 
     def drop(self, key: Key) -> None:
         """Nothing bakes there any more."""
         if (bake := self._bakes.pop(key, None)) is not None:
             for asked in bake.asked.values():
-                self._cancel(asked)
+                _cancel(asked)
 
     async def aclose(self) -> None:
         """Cancel everything and wait until it is gone."""
@@ -126,24 +140,28 @@ class CheckRunner:
             self.drop(key)
         return self._bakes.setdefault(key, _Bake(about))
 
-    def _start(self, key: Key, check: HealthCheck, subject: Subject, now: datetime) -> _Asked:
+    def _begin(self, key: Key, check: HealthCheck, subject: Subject, now: datetime) -> _Asked:
+        started = self._clock()
+        if (found := look(check, subject)) is not None:
+            return _Asked(check, started, result=found.but(checked_at=now), ended=started)
         task = asyncio.create_task(self._run(key, check, subject, now), name=f"check-{key.name}-{check.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return _Asked(check, task)
-
-    @staticmethod
-    def _cancel(asked: _Asked) -> None:
-        asked.task.cancel()
+        return _Asked(check, started, task)
 
     async def _run(self, key: Key, check: HealthCheck, subject: Subject, now: datetime) -> None:
         found = await self._result(check, subject)
         bake = self._bakes.get(key)
         asked = bake.asked.get(check.name) if bake else None
-        if asked is None or asked.task is not asyncio.current_task():
+        if bake is None or asked is None or asked.task is not asyncio.current_task():
             return
         asked.result, asked.ended = found.but(checked_at=now), self._clock()
-        self._wake(key)
+        self._tell(key, bake)
+
+    def _tell(self, key: Key, bake: _Bake) -> None:
+        """Ask for a pass if it would be given something."""
+        if self._bakes.get(key) is bake and bake.complete(self._clock()):
+            self._wake(key)
 
     async def _result(self, check: HealthCheck, subject: Subject) -> CheckResult:
         try:
@@ -159,3 +177,8 @@ class CheckRunner:
         """Whether a result waited for a pass for longer than the interval that it was to tell about."""
         interval = interval_of(rollout, asked.check).total_seconds()
         return asked.result is not None and self._clock() - asked.ended > interval
+
+
+def _cancel(asked: _Asked) -> None:
+    if asked.task is not None:
+        asked.task.cancel()

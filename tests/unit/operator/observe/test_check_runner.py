@@ -33,13 +33,13 @@ class Passes:
         self.rollout = Rollout()
         self.check(path="/score")
 
-    def check(self, *, interval: str = "10s", **probe: Any) -> None:
-        checks = [{"name": "ready", "readyPercent": 100}, {"name": "probe", "interval": interval, "probe": probe}]
+    def check(self, **probe: Any) -> None:
+        checks = [{"name": "ready", "readyPercent": 100}, {"name": "probe", "probe": probe}]
         self.rollout = Rollout.model_validate({"healthChecks": checks})
 
-    def turn(self, second: float, *, about: str = "7/hash1", written: bool = True) -> Findings:
+    def turn(self, second: float, *, about: str = "7/hash1", written: bool = True, ready: int = 2) -> Findings:
         now = START + timedelta(seconds=second)
-        found = self.runner.turn(KEY, about, self.rollout, self.bake, subject(self.server), now)
+        found = self.runner.turn(KEY, about, self.rollout, self.bake, subject(self.server, ready=ready), now)
         if written:
             self.bake = account(self.rollout, self.bake, found.results, now)
         return found
@@ -66,41 +66,47 @@ async def passes(server: Server) -> AsyncIterator[Passes]:
         await runner.aclose()
 
 
-async def test_quick_checks_at_once_and_the_others_when_they_are_done(passes: Passes) -> None:
-    assert outcomes(passes.turn(9)) == {}
+async def test_results_of_an_interval_come_together(passes: Passes) -> None:
+    assert passes.turn(9) == Findings()
     started = passes.turn(10)
-    assert (outcomes(started), started.running) == ({"ready": "Passed"}, {"probe"})
-    assert await passes.result(11) == {"probe": "Passed"}
-    result = passes.bake.result_of("probe")
-    assert result is not None
-    assert result.checked_at == START + timedelta(seconds=10)
+    assert (outcomes(started), started.running) == ({}, {"probe"})
+    assert await passes.result(11) == {"ready": "Passed", "probe": "Passed"}
+    assert {result.checked_at for result in passes.bake.results} == {START + timedelta(seconds=10)}
     assert passes.turn(12) == Findings()
     assert len(passes.server.asked) == 2  # one request to each of two pods
 
 
 async def test_a_result_that_was_not_written_is_handed_over_again(passes: Passes) -> None:
     passes.turn(10)
-    assert await passes.result(11, written=False) == {"probe": "Passed"}
-    assert outcomes(passes.turn(12)) == {"probe": "Passed"}
+    assert await passes.result(11, written=False) == {"ready": "Passed", "probe": "Passed"}
+    assert outcomes(passes.turn(12)) == {"ready": "Passed", "probe": "Passed"}
     assert outcomes(passes.turn(13)) == {}
 
 
 async def test_a_check_that_hangs_is_asked_once_and_ends_as_an_error(passes: Passes) -> None:
     passes.server.replies["/score"] = hang
-    for second in (10, 11, 12, 25):
-        assert passes.turn(second).running == {"probe"}
-    assert await passes.result(26) == {"probe": "Errored"}
+    assert outcomes(passes.turn(10)) == {}
+    passes.monotonic += 1  # others wait for it no longer than that
+    assert await passes.result(11) == {"ready": "Passed"}
+    assert passes.turn(12).running == {"probe"}
+    assert await passes.result(13) == {"probe": "Errored"}
     assert len(passes.server.asked) == 2
+
+
+async def test_a_failure_does_not_wait_for_others(passes: Passes) -> None:
+    passes.server.replies["/score"] = hang
+    assert outcomes(passes.turn(10, ready=1)) == {"ready": "Failed"}
 
 
 async def test_results_about_something_else_are_dropped(passes: Passes) -> None:
     passes.turn(10)
     await passes.woken.get()
     assert outcomes(passes.turn(11, about="8/hash2", written=False)) == {}
-    assert await passes.result(12, about="8/hash2", written=False) == {"probe": "Passed"}
+    found = await passes.result(12, about="8/hash2", written=False)
+    assert found == {"ready": "Passed", "probe": "Passed"}
     passes.check(path="/other")  # another question: the answer to the old one says nothing
     assert outcomes(passes.turn(13, about="8/hash2")) == {}
-    assert await passes.result(14, about="8/hash2") == {"probe": "Failed"}
+    assert (await passes.result(14, about="8/hash2"))["probe"] == "Failed"
 
 
 async def test_results_older_than_their_interval_are_dropped(passes: Passes) -> None:
