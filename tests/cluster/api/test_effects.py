@@ -16,6 +16,7 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Colour, Kind, ModelUpdateStatus, Phase, Revision, Trigger, Update, Window
 from viridian_operator.decide.decision import (
     Action,
+    CreateCheckJob,
     CreateJob,
     DeleteRevision,
     EnsureAdminSecret,
@@ -25,6 +26,7 @@ from viridian_operator.decide.decision import (
 from viridian_operator.kube.cluster import ApiCluster
 from viridian_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, SERVICE, Key, Manifest, Resource
 from viridian_operator.observe.children import read_children
+from viridian_operator.observe.jobs import job_view
 from viridian_operator.observe.needs import Needs
 from viridian_operator.observe.times import EPOCH
 
@@ -230,17 +232,34 @@ async def test_owner_references_go_with_retain_and_come_back(run: Pass) -> None:
         assert run.writes == []
 
 
-async def test_a_gang_is_accepted_as_it_is(run: Pass) -> None:
-    update = Update(
+def update(phase: Phase) -> Update:
+    return Update(
         number=7,
         kind=Kind.FULL,
         trigger=Trigger(kind="Schedule", at=EPOCH),
-        phase=Phase.QUEUED,
+        phase=phase,
         started_at=EPOCH,
         phase_since=EPOCH,
         window=WINDOW,
     )
-    create = CreateJob("train", update, WINDOW, None)
+
+
+async def test_the_job_of_a_health_check_is_accepted_and_created_once(run: Pass) -> None:
+    checked = spec(rollout={"healthChecks": [{"name": "smoke", "job": {"template": TEMPLATE}}]})
+    create, name = CreateCheckJob("smoke", update(Phase.BAKING), revision(2), None), names.check_job("ctr", "smoke", 7)
+    assert await run([create], checked) == []
+    version = await _version(run, JOB, name)
+    assert await run([create], checked) == []
+    assert await _version(run, JOB, name) == version
+    found = await run.cluster.get(JOB, run.owner.namespace, name)
+    view = job_view(found, ())
+    assert view is not None
+    assert (view.task, view.number, view.name) == ("check", 7, name)
+    assert found["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+
+
+async def test_a_gang_is_accepted_as_it_is(run: Pass) -> None:
+    create = CreateJob("train", update(Phase.QUEUED), WINDOW, None)
     assert await run([create]) == []
     version = await _version(run, JOB, "ctr-train-7-a1")
     assert await run([create]) == []
