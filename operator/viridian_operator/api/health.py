@@ -94,7 +94,7 @@ class Latency(ApiModel):
     quantile: float = Field(
         default=0.99, description="of all answers in an interval", json_schema_extra=checked(_QUANTILE)
     )
-    max: float | None = Field(
+    max: Annotated[float, Field(le=30_000)] | None = Field(
         default=None, description="longest that passes, in milliseconds", json_schema_extra=checked(_ABOVE_ZERO)
     )
     max_ratio: float | None = Field(

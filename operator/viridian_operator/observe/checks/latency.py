@@ -16,7 +16,7 @@ from viridian_operator.decide.observation import PodView
 from viridian_operator.observe.checks.limits import Limits, Previous, judge
 from viridian_operator.observe.checks.subject import Outcome, Subject, result
 from viridian_operator.observe.golden import Golden, infer_url
-from viridian_operator.observe.prober import Prober
+from viridian_operator.observe.prober import TIMEOUT, Prober
 
 #: seconds after which a pod is asked no more in this interval: what has come by then is enough to judge it
 LONGEST = 20.0
@@ -26,7 +26,7 @@ LONGEST = 20.0
 class Measured:
     """Times of one revision in milliseconds, and pods that gave none.
 
-    A request that timed out took at least the time-out, which is then its time.
+    A request that timed out is there with an endless time: no answer at all is slower than any limit.
     """
 
     times: tuple[float, ...] = ()
@@ -97,19 +97,24 @@ def _questions(wanted: Latency, golden: Golden | None, model: str) -> list[_Ques
 async def _measure(
     wanted: Latency, questions: list[_Question], pods: tuple[PodView, ...], subject: Subject, prober: Prober
 ) -> Measured:
-    asked = (_ask(subject.addresses[pod.name], questions, wanted.requests, prober) for pod in pods)
+    seconds = max(TIMEOUT, 1.2 * (wanted.max or 0.0) / 1000)
+    asked = (_ask(subject.addresses[pod.name], questions, wanted.requests, seconds, prober) for pod in pods)
     found = await asyncio.gather(*asked)
     silent = (f"{pod.name}: {why}" for pod, (times, why) in zip(pods, found, strict=True) if not times)
     return Measured(tuple(each for times, _ in found for each in times), tuple(silent))
 
 
-async def _ask(address: str, questions: list[_Question], count: int, prober: Prober) -> tuple[list[float], str]:
+async def _ask(
+    address: str, questions: list[_Question], count: int, seconds: float, prober: Prober
+) -> tuple[list[float], str]:
     """Times of the answers of one pod, and the last thing that was no answer."""
     times: list[float] = []
     problem, end = "", time.monotonic() + LONGEST
     for path, body in islice(cycle(questions), count):
-        answer = await prober.ask(address + path, body=body)
-        if answer.timed_out or (not answer.problem and answer.status < 400):
+        answer = await prober.ask(address + path, body=body, seconds=seconds)
+        if answer.timed_out:
+            times.append(math.inf)
+        elif not answer.problem and answer.status < 400:
             times.append(answer.seconds * 1000)
         else:
             problem = answer.problem or f"status {answer.status}"

@@ -63,14 +63,14 @@ def _absolute(values: list[float], limits: Limits) -> tuple[Outcome, str]:
 
 
 def _relative(value: float, limits: Limits, previous: Previous) -> tuple[Outcome, str]:
-    """No ratio can be told to nothing, or to zero: that is no failure, and no pass either."""
+    """No ratio can be told to nothing, to zero or to infinity: that is no failure, and no pass either."""
     unit, most = limits.unit, limits.max_ratio or 0.0
     if not previous.exists:
         return Outcome.PASSED, f"{value:g}{unit}; there is no previous revision to compare with"
     if previous.value is None:
         return Outcome.INCONCLUSIVE, f"nothing to compare {value:g}{unit} with: {previous.problem}"
     text = f"{value:g}{unit} against {previous.value:g}{unit} of the previous revision"
-    if previous.value <= 0:
+    if previous.value <= 0 or not math.isfinite(previous.value):
         same = previous.value == value == 0
         return (Outcome.PASSED, text) if same else (Outcome.INCONCLUSIVE, f"{text} makes no ratio")
     if value > most * previous.value:

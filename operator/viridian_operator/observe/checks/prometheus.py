@@ -25,8 +25,10 @@ class QueryFailed(Exception):
 async def check_prometheus(name: str, wanted: Prometheus, subject: Subject, prober: Prober) -> CheckResult:
     """No data and too few samples are inconclusive, a query that fails is an error; neither ever passes."""
     asking = _Asking(wanted, subject, prober)
-    if (missing := asking.missing_previous()) or wanted.max is wanted.min is wanted.max_ratio:
-        return result(name, Outcome.INCONCLUSIVE, missing or "the check has no limit")
+    if missing := asking.missing_previous():
+        return result(name, Outcome.INCONCLUSIVE, missing)
+    if wanted.max is None and wanted.min is None and wanted.max_ratio is None:
+        return result(name, Outcome.ERRORED, "the check has no limit")
     try:
         samples = await asking.samples(subject.revision)
         if problem := _too_few(samples, wanted):

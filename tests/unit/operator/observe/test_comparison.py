@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from answering import REQUEST, Server, previous, subject
+from answering import REQUEST, Server, hang, previous, subject
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +37,7 @@ GOLDEN = Golden(1e-4, (REQUEST,))
         (-3.0, Previous(-1.0), "Inconclusive"),
         (1.0, Previous(problem="the query returned no data"), "Inconclusive"),
         (1.0, Previous(exists=False), "Passed"),
+        (1.0, Previous(float("inf")), "Inconclusive"),
         (3.1, Previous(9.0), "Failed"),
         (3.1, Previous(exists=False), "Failed"),
     ],
@@ -117,6 +118,12 @@ async def test_what_does_not_answer_has_no_latency(sides: Sides) -> None:
     found = await sides.check(max=1000)
     assert (found.outcome, found.value) == ("Errored", None)
     assert "status 500" in found.message
+
+
+async def test_no_answer_in_time_is_slower_than_any_limit(sides: Sides) -> None:
+    sides.server.replies["/score"] = hang
+    found = await sides.check(max=1000, requests=1, minSamples=1)
+    assert (found.outcome, found.value, found.samples) == ("Failed", None, 2.0)
 
 
 async def test_too_few_answers_are_inconclusive(sides: Sides) -> None:

@@ -153,7 +153,7 @@ async def test_prometheus(server: Server, prober: Prober) -> None:
     assert server.asked[-1][1] == {"query": 'e{v="1",r="hash1"}'}
     assert await outcome(samples_query="n", min_samples=10.0) == "Inconclusive"
     assert await outcome(samples_query="n", min_samples=0.1) == "Passed"
-    assert await outcome(max=None) == "Inconclusive"
+    assert await outcome(max=None) == "Errored"
     server.replies[path] = (200, {"status": "success", "data": {"resultType": "scalar", "result": [1, "2"]}})
     assert await outcome() == "Failed"
     server.replies[path] = (200, {"status": "success", "data": {"resultType": "vector", "result": []}})
