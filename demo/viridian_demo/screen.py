@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-
 #: columns that the table of results needs; a log file has no width of its own
 WIDTH = 140
 
