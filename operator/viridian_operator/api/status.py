@@ -11,6 +11,7 @@ from viridian_operator.api.base import ApiModel, Time
 
 HISTORY_LIMIT = 20
 QUARANTINE_LIMIT = 100
+OWED_LIMIT = 50
 
 #: Positions per partition; opaque to everything but the source that made them.
 Offsets = dict[str, str]
@@ -150,6 +151,8 @@ class Attempts(ApiModel):
     number: int = 1
     infrastructure: int = 0
     code: int = 0
+    seen: bool = Field(default=False, description="the Job of this attempt was seen, so it is never created again")
+    judging: bool = Field(default=False, description="the evaluation Job of this attempt was seen to run")
 
 
 class Intent(ApiModel):
@@ -286,6 +289,14 @@ class Request(ApiModel):
     at: Time
 
 
+class OwedTag(ApiModel):
+    """A tag that the registry does not have yet, as far as is known."""
+
+    version: str
+    key: str
+    value: str
+
+
 class Aliases(ApiModel):
     """Registry aliases as they should be, and whether the registry is known to agree."""
 
@@ -331,6 +342,7 @@ class ModelUpdateStatus(ApiModel):
     recovering: str | None = Field(default=None, description="version found serving while status was lost")
     failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")
     aliases: Aliases = Aliases()
+    owed_tags: list[OwedTag] = Field(default=[], description="verdicts and quarantines that the registry must hear of")
     quarantine: list[Quarantined] = []
     last_request: Request | None = None
     history: list[HistoryEntry] = []

@@ -19,6 +19,7 @@ from viridian_operator.api.status import (
     Update,
 )
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.tags import QUARANTINE, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -93,6 +94,7 @@ def quarantine(d: Draft, model: ModelRef, reason: str) -> None:
         return
     entry = Quarantined(digest=model.digest, version=model.version, reason=reason, update=d.update.number, at=d.now)
     d.put(quarantine=[*d.status.quarantine, entry][-QUARANTINE_LIMIT:])
+    owe_tag(d, model.version, QUARANTINE, str(reason))
     d.note(Reason.QUARANTINED, f"version {entry.version} will not be served again: {reason}", warn=True)
 
 

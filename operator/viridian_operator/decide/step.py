@@ -20,6 +20,7 @@ from viridian_operator.decide.requests import answer_request
 from viridian_operator.decide.rolling_back import rolling_back
 from viridian_operator.decide.scaling import scaling, switching
 from viridian_operator.decide.summary import summarise
+from viridian_operator.decide.tags import check_tags
 from viridian_operator.decide.training import queued, training
 from viridian_operator.decide.triggers import idle, supersede
 from viridian_operator.decide.upkeep import plan
@@ -67,6 +68,7 @@ def decide(
     if not seen.taken:
         _advance(d, blocked=bool(problems))
     check_aliases(d)
+    check_tags(d)
     actions = plan(d) if not seen.taken else ()
     summarise(d)
     if _moved(status, d.status):

@@ -18,6 +18,7 @@ from viridian_operator.decide.decision import (
     EnsureService,
     Retire,
     SetAliases,
+    TagVersion,
 )
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.jobs import retry_at
@@ -42,11 +43,21 @@ def plan(d: Draft) -> tuple[Action, ...]:
         *_leftovers(d),
         *_jobs(d),
         *_aliases(d),
+        *_tags(d),
     )
 
 
 def traffic_target(d: Draft) -> Revision | None:
-    """The revision that the active Service has to select now."""
+    """The revision that the active Service has to select now: never one without a ready endpoint instead of
+    one that has some."""
+    target, service = _wanted_target(d), d.seen.active_service
+    if target is None or service is None or d.seen.ready_of(target.hash):
+        return target
+    selected = next((r for r, _, _ in _referenced(d) if r.hash == service.revision), target)
+    return selected if d.seen.ready_of(selected.hash) else target
+
+
+def _wanted_target(d: Draft) -> Revision | None:
     status = d.status
     if d.running and d.update.phase is Phase.SWITCHING and d.update.green:
         switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
@@ -170,12 +181,12 @@ def _jobs(d: Draft) -> Iterator[Action]:
     if d.now < since:
         d.look_at(since)
         return
+    if update.attempts.seen:
+        return
     attempt = update.attempts.number
     if update.phase is Phase.QUEUED and d.seen.job_of(training.TASK, update.number, attempt) is None:
         yield CreateJob(task=training.TASK, update=update, window=update.window, parent=update.parent)
-    waiting = (
-        update.phase is Phase.EVALUATING and update.evaluation is None and not update.message.startswith("judging")
-    )
+    waiting = update.phase is Phase.EVALUATING and update.evaluation is None
     if waiting and update.candidate and d.seen.job_of(evaluating.TASK, update.number, attempt) is None:
         yield CreateJob(
             task=evaluating.TASK,
@@ -209,3 +220,13 @@ def _aliases(d: Draft) -> Iterator[Action]:
     owed = tuple((alias, version) for alias, version in aliases.wanted.items() if found.get(alias) != version)
     if owed:
         yield SetAliases(wanted=owed)
+
+
+def _tags(d: Draft) -> Iterator[Action]:
+    if not d.status.owed_tags:
+        return
+    d.look_after(_ASK_AGAIN)
+    version = d.seen.registry.version
+    for owed in d.status.owed_tags:
+        if version is not None and version.version == owed.version:
+            yield TagVersion(version=owed.version, key=owed.key, value=owed.value)

@@ -86,10 +86,14 @@ class World:
     deployments: dict[str, SimDeployment] = field(default_factory=dict)
     pods: dict[str, SimPod] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
+    #: what the operator last made each Service select
+    recorded: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     versions: dict[str, RegisteredVersion] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     registry_up: bool = True
+    #: whether pods of Jobs find a node
+    capacity: bool = True
     #: what happens to the next candidates, by version number
     verdicts: dict[str, str] = field(default_factory=dict)
     #: trouble that pods of a version have from their start
@@ -105,6 +109,8 @@ class World:
     notes: list[act.Note] = field(default_factory=list)
     switches: list[tuple[str | None, str]] = field(default_factory=list)
     jobs_created: list[str] = field(default_factory=list)
+    #: Jobs that the operator has seen, and written so
+    jobs_seen: set[str] = field(default_factory=set)
     taken: tuple[str, ...] = ()
 
     # -- observation -------------------------------------------------------------------------
@@ -179,6 +185,7 @@ class World:
             name=name,
             owned=True,
             revision=revision,
+            recorded=self.recorded.get(name),
             endpoints=tuple(p.revision for p in serving),
             answered=tuple({p.digest for p in serving}),
         )
@@ -205,6 +212,8 @@ class World:
         update = self.status.update
         if self.status.recovering:
             return f"version:{self.status.recovering}"
+        if self.status.owed_tags and not (update and update.running):
+            return f"version:{self.status.owed_tags[0].version}"
         if self.spec.pin and not (update and update.running):
             return f"version:{self.spec.pin.version}"
         if update and update.candidate:
@@ -247,7 +256,7 @@ class World:
             self.pods[f"{revision.hash}-{index}-{len(self.pods)}-{self.now.timestamp()}"] = pod
 
     def _job(self, job: JobView) -> JobView:
-        if job.state is JobState.PENDING:
+        if job.state is JobState.PENDING and self.capacity:
             return replace(job, state=JobState.RUNNING)
         if job.state is not JobState.RUNNING:
             return job
@@ -308,9 +317,11 @@ class World:
 
     def step(self, *, lose_status: bool = False, crash_after: int | None = None) -> act.Decision:
         """One pass; ``crash_after`` n actions the process dies, ``lose_status`` before it is written."""
-        made = decide(self.spec, self.status, self.observe(), self.now)
+        seen = self.observe()
+        made = decide(self.spec, self.status, seen, self.now)
         if lose_status:
             return made
+        self.jobs_seen |= {job.name for job in seen.jobs}
         # what is written is what is read back
         self.status = ModelUpdateStatus.model_validate(made.status.wire())
         self.notes.extend(made.notes)
@@ -363,6 +374,10 @@ class World:
             case act.SetAliases():
                 if self.registry_up:
                     self.aliases |= dict(action.wanted)
+            case act.TagVersion(version=version, key=key, value=value):
+                if self.registry_up:
+                    old = self.versions[version]
+                    self.versions[version] = replace(old, tags={**old.tags, key: value})
             case act.Retire():
                 for name in action.pods:
                     if name in self.pods:
@@ -385,7 +400,7 @@ class World:
         if action.name == "ctr" and old != action.revision:
             self._check_switch(old, action.revision)
             self.switches.append((old, action.revision))
-        self.services[action.name] = action.revision
+        self.services[action.name] = self.recorded[action.name] = action.revision
 
     def _check_switch(self, old: str | None, new: str) -> None:
         ready = [p for p in self.pods.values() if p.revision == new and p.ready and not p.lost and not p.broken]
@@ -396,6 +411,10 @@ class World:
         if update is None or update.green is None or update.green.hash != new or restored:
             return
         if update.phase is Phase.ROLLING_BACK:
+            return
+        if not update.running:
+            active = self.status.active
+            assert active and new == active.hash, "the selector was restored to something else than what serves"
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
         assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"
@@ -408,7 +427,7 @@ class World:
         name = f"{action.task}-{action.update.number}-{action.update.attempts.number}"
         if name in self.jobs:
             return
-        assert name not in self.jobs_created, f"{name} was created again"
+        assert name not in self.jobs_seen, f"{name} was created again"
         self.jobs_created.append(name)
         self.jobs[name] = JobView(
             name=name,

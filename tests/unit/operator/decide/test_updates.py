@@ -561,6 +561,85 @@ def test_a_lost_status_with_the_registry_down_waits_before_it_trains(first: Worl
     first.run(lambda w: w.status.update is not None)
 
 
+@pytest.mark.parametrize(("before", "phase"), [(Phase.IDLE, Phase.QUEUED), (Phase.TRAINING, Phase.EVALUATING)])
+def test_a_job_that_was_seen_waiting_and_then_deleted_is_another_attempt(
+    first: World, before: Phase, phase: Phase
+) -> None:
+    first.events += 1500
+    first.run(lambda w: w.status.phase is before)
+    first.capacity = False
+    first.run(lambda w: w.status.phase is phase and w.status.update is not None and w.status.update.attempts.seen)
+    first.jobs.clear()
+    first.capacity = True
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert len(first.jobs_created) == len(set(first.jobs_created)) == 5
+
+
+@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.TRAINING, Phase.PREPARING, Phase.BAKING])
+def test_a_status_from_an_old_backup_moves_nothing_that_serves(first: World, phase: Phase) -> None:
+    more_events(first)
+    first.run(lambda w: phase is Phase.IDLE or w.status.phase is phase)
+    backup = first.status
+    first.settle()
+    more_events(first)
+    first.settle()
+    assert first.serving_versions == {"3"}
+    switches, created = list(first.switches), list(first.jobs_created)
+    first.status = backup
+    for _ in range(10):
+        first.step()
+        first.tick(2)
+        assert first.serving_versions == {"3"}
+    assert first.status.active and first.status.active.version == "3"
+    assert first.status.champion and first.status.champion.watermark == first.versions["3"].trained_to
+    assert (first.switches, first.jobs_created) == (switches, created)
+    more_events(first)
+    assert first.status.update and first.status.update.number == 4
+
+
+def test_a_selector_edited_to_another_revision_of_ours_is_restored(first: World) -> None:
+    more_events(first)
+    first.settle()
+    active, previous = first.status.active, first.status.previous
+    assert active and previous
+    first.services["ctr"] = previous.hash
+    first.step()
+    assert first.services["ctr"] == active.hash
+    assert first.status.active == active
+
+
+def test_traffic_is_not_moved_from_ready_pods_to_none(first: World) -> None:
+    more_events(first)
+    first.settle()
+    previous = first.status.previous
+    assert previous
+    first.services["ctr"] = previous.hash
+    for pod in first.pods_of("2"):
+        pod.ready, pod.born = False, first.now
+    first.step()
+    assert first.serving_versions == {"1"}
+    first.tick(5)
+    first.step()
+    assert first.serving_versions == {"2"}
+
+
+def test_the_registry_hears_of_verdict_and_quarantine_once_it_is_back(first: World) -> None:
+    first.unhealthy.add("2")
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    first.registry_up = False
+    first.settle()
+    assert first.status.owed_tags
+    first.registry_up = True
+    first.run(lambda w: not w.status.owed_tags)
+    assert first.versions["2"].tags == {"viridian.verdict": "Pass", "viridian.quarantine": "HealthCheckFailed"}
+    first.request("unquarantine/2/again")
+    first.step()
+    first.run(lambda w: not w.status.owed_tags)
+    assert first.versions["2"].tags["viridian.quarantine"] == "lifted"
+
+
 def test_an_edited_selector_and_a_deleted_deployment_are_restored(first: World) -> None:
     active = first.status.active
     assert active
