@@ -62,6 +62,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL = "ImagePull"
     POD_INVALID = "PodInvalid"
+    REPLICA_FAILURE = "ReplicaFailure"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
     SOURCE_UNREACHABLE = "SourceUnreachable"
@@ -108,6 +109,7 @@ class Reason(StrEnum):
     ALIAS_PENDING = "AliasPending"
     CHILD_RESTORED = "ChildRestored"
     SELECTOR_RESTORED = "SelectorRestored"
+    STANDING_IN = "StandingIn"
     STATUS_RECOVERED = "StatusRecovered"
     READINESS_ONLY = "ReadinessOnly"
 

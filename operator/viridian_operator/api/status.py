@@ -207,6 +207,8 @@ class Update(ApiModel):
     fresh: Offsets | None = Field(default=None, description="where events begin that the champion has not trained on")
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
+    capacity: str = Field(default="", description="rollout.capacity when it started")
+    outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
     candidate: Candidate | None = None
     evaluation: Evaluation | None = None

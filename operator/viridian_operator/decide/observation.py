@@ -29,6 +29,8 @@ class DeploymentView:
     event_time: float | None = None
     #: the controller has seen the newest spec
     current: bool = True
+    #: why the controller cannot make pods, as a quota or an admission webhook said
+    failure: str = ""
 
 
 class PodTrouble(StrEnum):

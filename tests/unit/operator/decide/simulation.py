@@ -98,6 +98,8 @@ class World:
     verdicts: dict[str, str] = field(default_factory=dict)
     #: trouble that pods of a version have from their start
     stillborn: dict[str, PodTrouble] = field(default_factory=dict)
+    #: versions whose pods the cluster refuses to make, and why
+    refused: dict[str, str] = field(default_factory=dict)
     #: versions whose pods report another digest; the first pod tells the truth if the value says so
     liars: dict[str, bool] = field(default_factory=dict)
     #: versions whose health checks fail
@@ -156,6 +158,7 @@ class World:
             template_hash=r.template_hash,
             replicas=d.replicas,
             created=d.created,
+            failure=self.refused.get(r.version, ""),
         )
 
     def _pod(self, name: str, p: SimPod) -> PodView:
@@ -180,7 +183,7 @@ class World:
         if name not in self.services:
             return None
         revision = self.services[name]
-        serving = [p for p in self.pods.values() if p.revision == revision and p.ready and not p.lost and not p.broken]
+        serving = self._serving(revision)
         return ServiceView(
             name=name,
             owned=True,
@@ -247,7 +250,7 @@ class World:
         mine = [name for name, p in self.pods.items() if p.revision == d.revision.hash]
         for name in mine[d.replicas :]:
             del self.pods[name]
-        for index in range(len(mine), d.replicas):
+        for index in range(len(mine), d.replicas if d.revision.version not in self.refused else 0):
             revision = d.revision
             pod = SimPod(revision.hash, revision.version, revision.digest, born=self.now)
             pod.broken = self.stillborn.get(revision.version)
@@ -392,7 +395,8 @@ class World:
             return
         serving = self.services.get("ctr") == action.revision.hash
         if serving and action.replicas < found.replicas:
-            assert action.replicas >= self.spec.serving.replicas, "scaled down what serves"
+            chosen = self.status.update is not None and self.status.update.capacity == "Recreate"
+            assert chosen or action.replicas >= self.spec.serving.replicas, "scaled down what serves"
         found.replicas = action.replicas
 
     def _ensure_service(self, action: act.EnsureService) -> None:
@@ -402,8 +406,11 @@ class World:
             self.switches.append((old, action.revision))
         self.services[action.name] = self.recorded[action.name] = action.revision
 
+    def _serving(self, revision: str) -> list[SimPod]:
+        return [p for p in self.pods.values() if p.revision == revision and p.ready and not p.lost and not p.broken]
+
     def _check_switch(self, old: str | None, new: str) -> None:
-        ready = [p for p in self.pods.values() if p.revision == new and p.ready and not p.lost and not p.broken]
+        ready = self._serving(new)
         if old is not None:
             assert ready, "switched to a revision without a ready endpoint"
         update = self.status.update
@@ -413,8 +420,11 @@ class World:
         if update.phase is Phase.ROLLING_BACK:
             return
         if not update.running:
-            active = self.status.active
-            assert active and new == active.hash, "the selector was restored to something else than what serves"
+            active, previous = self.status.active, self.status.previous
+            standing_in = previous and new == previous.hash and active and not self._serving(active.hash)
+            assert standing_in or (active and new == active.hash), (
+                "the selector was restored to something else than what serves"
+            )
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
         assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"

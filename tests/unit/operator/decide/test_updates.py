@@ -561,6 +561,87 @@ def test_a_lost_status_with_the_registry_down_waits_before_it_trains(first: Worl
     first.run(lambda w: w.status.update is not None)
 
 
+def test_the_previous_revision_stands_in_for_one_that_lost_all_its_pods(first: World) -> None:
+    more_events(first)
+    first.settle()
+    for pod in first.pods_of("2"):
+        pod.broken = PodTrouble.CRASH_LOOP
+    for _ in range(6):
+        first.step()
+        first.tick(1)
+    assert first.serving_versions == {"1"}
+    assert len(first.pods_of("1")) == 3
+    assert first.status.active and first.status.active.version == "2"
+    assert condition(first, "Ready") == "False"
+    first.pods_of("2")[0].broken = None
+    first.step()
+    assert first.serving_versions == {"1"}, "an incomplete revision got the traffic back"
+    for pod in first.pods_of("2"):
+        pod.broken = None
+    for _ in range(2):
+        first.step()
+        first.tick(1)
+    assert first.serving_versions == {"2"}
+    assert condition(first, "Ready") == "True"
+
+
+def test_an_update_that_takes_over_from_a_stand_in_rolls_back_to_it(first: World) -> None:
+    more_events(first)
+    first.settle()
+    for pod in first.pods_of("2"):
+        pod.broken = PodTrouble.CRASH_LOOP
+    first.unhealthy.add("3")
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.SCALING)
+    assert first.serving_versions == {"1"}
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    assert first.serving_versions == {"3"}
+    first.settle()
+    ended(first, Phase.ROLLED_BACK, "HealthCheckFailed")
+    assert first.serving_versions == {"1"}
+
+
+def recreate(world: World) -> None:
+    world.spec = world.spec.but(rollout=world.spec.rollout.but(capacity="Recreate"))
+
+
+def test_recreate_stops_what_serves_before_the_candidate_starts(first: World) -> None:
+    recreate(first)
+    more_events(first)
+    while first.status.update and first.status.update.running:
+        first.step()
+        assert not (any(p.ready for p in first.pods_of("1")) and any(p.ready for p in first.pods_of("2")))
+        first.tick(1)
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.serving_versions == {"2"}
+    assert first.status.update and first.status.update.outage_seconds
+
+
+@pytest.mark.parametrize("fault", ["unhealthy", "stillborn"])
+def test_recreate_starts_the_old_version_again_when_the_new_one_fails(first: World, fault: str) -> None:
+    recreate(first)
+    if fault == "unhealthy":
+        first.unhealthy.add("2")
+    else:
+        first.stillborn["2"] = PodTrouble.CRASH_LOOP
+    more_events(first)
+    first.settle()
+    assert first.status.update and first.status.update.phase in (Phase.ROLLED_BACK, Phase.FAILED)
+    first.tick(5)
+    assert first.serving_versions == {"1"}
+    assert len(first.pods_of("1")) == 3
+    assert not first.pods_of("2")
+
+
+def test_a_quota_that_keeps_pods_from_being_made_is_the_reason(first: World) -> None:
+    first.refused["2"] = "exceeded quota: gpus"
+    more_events(first)
+    first.settle()
+    ended(first, Phase.FAILED, "ReplicaFailure")
+    assert "exceeded quota: gpus" in first.status.message
+    assert first.serving_versions == {"1"}
+
+
 @pytest.mark.parametrize(("before", "phase"), [(Phase.IDLE, Phase.QUEUED), (Phase.TRAINING, Phase.EVALUATING)])
 def test_a_job_that_was_seen_waiting_and_then_deleted_is_another_attempt(
     first: World, before: Phase, phase: Phase
