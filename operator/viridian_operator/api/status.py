@@ -220,7 +220,6 @@ class Update(ApiModel):
     reason: str = ""
     message: str = ""
     quarantine: bool = Field(default=False, description="the cause of a rollback lies in the revision")
-    looks: int = Field(default=0, description="windows extended after an inconclusive verdict")
     finished_at: Time | None = None
     phases: list[PhaseRecord] = []
 
@@ -278,6 +277,7 @@ class Backoff(ApiModel):
     """Why the next update waits after ones that came to nothing."""
 
     failures: int = 0
+    looks: int = Field(default=0, description="inconclusive verdicts since the window was first tried")
     until: Time | None = None
     attempted_total: int | None = Field(default=None, description="events in the log at the last attempt's window end")
 

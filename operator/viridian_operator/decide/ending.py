@@ -83,6 +83,10 @@ def _backoff(d: Draft, update: Update) -> Backoff:
         return Backoff(attempted_total=update.total)
     if update.phase not in _PAUSE_AFTER:
         return d.status.backoff.but(attempted_total=update.total)
+    looks = d.status.backoff.looks + 1
+    if update.reason == Reason.GATE_INCONCLUSIVE and looks < d.spec.gate.looks:
+        # not a failure: the next window begins at the same place and is longer
+        return d.status.backoff.but(looks=looks, until=None, attempted_total=update.total)
     failures = d.status.backoff.failures + 1
     pause = min(BACKOFF_BASE * (1 << min(failures - 1, 16)), BACKOFF_CAP)
     return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total)

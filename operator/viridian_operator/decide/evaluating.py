@@ -83,7 +83,15 @@ def _follow(d: Draft, evaluation: Evaluation) -> None:
         )
         d.note(Reason.GATE_INCONCLUSIVE, message, warn=True)
     else:
-        finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, evaluation.message or evaluation.reason)
+        finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, _inconclusive(d, evaluation))
+
+
+def _inconclusive(d: Draft, evaluation: Evaluation) -> str:
+    text, look, looks = evaluation.message or evaluation.reason, d.status.backoff.looks + 1, d.spec.gate.looks
+    if looks == 1:
+        return text
+    after = "the next one has more events" if look < looks else "no further one"
+    return f"inconclusive look {look} of {looks}, {after}: {text}"
 
 
 def _held(d: Draft, evaluation: Evaluation) -> None:

@@ -96,6 +96,24 @@ def test_a_rejected_candidate_never_starts_a_pod_and_does_not_consume_its_window
     assert first.serving_versions == {"3"}
 
 
+def test_an_inconclusive_window_is_extended_without_backing_off_until_its_looks_are_used_up(first: World) -> None:
+    for version in ("2", "3", "4"):
+        first.verdicts[version] = "Inconclusive"
+    windows = []
+    for _ in range(3):
+        assert first.status.backoff.until is None
+        more_events(first)
+        first.settle()
+        ended(first, Phase.REJECTED, "Inconclusive")
+        assert first.status.update and first.status.update.window
+        windows.append(first.status.update.window)
+    assert len({tuple(window.start.items()) for window in windows}) == 1
+    assert len({tuple(window.end.items()) for window in windows}) == 3
+    assert first.status.backoff.until and first.status.backoff.failures == 1
+    assert first.status.backoff.looks == 0
+    assert first.serving_versions == {"1"}
+
+
 def test_an_unknown_verdict_is_not_a_pass(first: World) -> None:
     first.verdicts["2"] = "Fine"
     more_events(first)
