@@ -10,7 +10,7 @@ from viridian_operator.api.status import Condition
 
 
 class Type(StrEnum):
-    """Condition types; ``Reconciling`` and ``Stalled`` are absent when fine (kstatus)."""
+    """Condition types; ``Reconciling``, ``Stalled`` and ``InvariantViolated`` are absent when fine (kstatus)."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -112,6 +112,7 @@ class Reason(StrEnum):
     STANDING_IN = "StandingIn"
     STATUS_RECOVERED = "StatusRecovered"
     READINESS_ONLY = "ReadinessOnly"
+    INVARIANT_VIOLATED = "InvariantViolated"
 
 
 def set_condition(

@@ -4,7 +4,7 @@ scaled before that."""
 from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import Backoff, Champion, Colour, Phase, Revision
+from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
@@ -66,6 +66,7 @@ def _forget_old(d: Draft) -> None:
         reference=None,
         pending_trigger=None,
         backoff=Backoff(),
+        aliases=Aliases(),
     )
 
 

@@ -4,13 +4,15 @@ including late, failing and lying parts. Every effect is checked against the inv
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Phase, Revision, Window
 from viridian_operator.decide import decision as act
+from viridian_operator.decide import step
 from viridian_operator.decide.observation import (
     DeploymentView,
     Identity,
@@ -24,7 +26,6 @@ from viridian_operator.decide.observation import (
     Registry,
     ServiceView,
 )
-from viridian_operator.decide.step import decide
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "uid-1"
@@ -114,6 +115,13 @@ class World:
     #: Jobs that the operator has seen, and written so
     jobs_seen: set[str] = field(default_factory=set)
     taken: tuple[str, ...] = ()
+    #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
+    wire: bool = True
+
+    _COPIED: ClassVar = (
+        *("annotations", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
+        *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
+    )
 
     # -- observation -------------------------------------------------------------------------
 
@@ -319,20 +327,34 @@ class World:
     # -- the loop ----------------------------------------------------------------------------
 
     def step(self, *, lose_status: bool = False, crash_after: int | None = None) -> act.Decision:
-        """One pass; ``crash_after`` n actions the process dies, ``lose_status`` before it is written."""
+        """One pass; ``crash_after`` n actions the process dies, ``lose_status`` before it is written.
+
+        Every look is judged by the invariants that the operator itself watches.
+        """
         seen = self.observe()
-        made = decide(self.spec, self.status, seen, self.now)
+        made = step.decide(self.spec, self.status, seen, self.now)
+        assert not made.violated, f"{made.violated}: {made.status.message}"
         if lose_status:
             return made
         self.jobs_seen |= {job.name for job in seen.jobs}
-        # what is written is what is read back
-        self.status = ModelUpdateStatus.model_validate(made.status.wire())
+        self.written(made.status)
         self.notes.extend(made.notes)
-        for index, action in enumerate(made.actions):
-            if crash_after is not None and index >= crash_after:
-                break
+        for action in made.actions[:crash_after]:
             self.apply(action)
         return made
+
+    def written(self, status: ModelUpdateStatus) -> None:
+        """What is written is what is read back."""
+        self.status = ModelUpdateStatus.model_validate(status.wire()) if self.wire else status
+
+    def clone(self) -> World:
+        """A world of its own: views, revisions and status are frozen and shared, all that changes is copied."""
+        twin = copy(self)
+        for name in self._COPIED:
+            setattr(twin, name, copy(getattr(self, name)))
+        twin.deployments = {name: copy(d) for name, d in self.deployments.items()}
+        twin.pods = {name: copy(p) for name, p in self.pods.items()}
+        return twin
 
     def run(self, until: Callable[[World], bool], *, limit: int = 2000, seconds: float = 1.0) -> None:
         """Passes and time until a condition holds."""

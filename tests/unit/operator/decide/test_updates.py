@@ -693,6 +693,7 @@ def test_a_status_from_an_old_backup_moves_nothing_that_serves(first: World, pha
     assert first.status.active and first.status.active.version == "3"
     assert first.status.champion and first.status.champion.watermark == first.versions["3"].trained_to
     assert (first.switches, first.jobs_created) == (switches, created)
+    assert first.aliases["champion"] == "3"
     more_events(first)
     assert first.status.update and first.status.update.number == 4
 
