@@ -8,12 +8,17 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+#: columns that the table of results needs; a log file has no width of its own
+WIDTH = 140
+
 
 class Screen:
     """The terminal."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = WIDTH
         self._begun = time.monotonic()
 
     def say(self, text: str, style: str = "") -> None:

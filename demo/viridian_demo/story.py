@@ -164,6 +164,8 @@ class Story:
         if before is not None:
             after = self.caller.counters()
             chapter.requests = {name: after[name] - before[name] for name in COUNTERS}
+            if chapter.expected != "Succeeded":
+                del chapter.requests["oldAfterNew"]  # counts from the newest version ever seen, also one that was left
         self.screen.say(f"update {chapter.number} ended: {found}: {message}", style="bold")
         return status
 

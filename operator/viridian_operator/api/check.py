@@ -14,12 +14,11 @@ from cronsim import CronSim, CronSimError
 from viridian_operator.api import names
 from viridian_operator.api.gate import Gate, Split
 from viridian_operator.api.health import HealthCheck, Prometheus
-from viridian_operator.api.rollout import Bake, Capacity, Rollout
+from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
 
 _SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC)
-_SUPPORTED_CAPACITIES: Final = (Capacity.SURGE, Capacity.AUTO)
 _PLACEHOLDERS: Final = (
     "namespace",
     "name",
@@ -28,6 +27,7 @@ _PLACEHOLDERS: Final = (
     "previousVersion",
     "previousRevision",
 )
+_SUPPORTED_CAPACITIES: Final = (Capacity.SURGE, Capacity.AUTO, Capacity.RECREATE)
 
 
 def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
@@ -105,7 +105,12 @@ def _gate(gate: Gate) -> Iterator[str]:
 
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:
     if rollout.capacity not in _SUPPORTED_CAPACITIES:
-        yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge or Auto"
+        yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge, Auto or Recreate"
+    if rollout.capacity is Capacity.RECREATE and rollout.approval.mode is ApprovalMode.MANUAL:
+        yield (
+            "rollout.capacity Recreate stops what serves before the candidate starts, so that it cannot wait for "
+            "rollout.approval.mode Manual: use Surge, or set mode Automatic"
+        )
     yield from _bake(rollout.bake)
     for check in rollout.health_checks:
         yield from _health(check, rollout.bake, identity)

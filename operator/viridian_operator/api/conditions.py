@@ -10,7 +10,7 @@ from viridian_operator.api.status import Condition
 
 
 class Type(StrEnum):
-    """Condition types; ``Reconciling`` and ``Stalled`` are absent when fine (kstatus)."""
+    """Condition types; ``Reconciling``, ``Stalled`` and ``InvariantViolated`` are absent when fine (kstatus)."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -62,6 +62,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     IMAGE_PULL = "ImagePull"
     POD_INVALID = "PodInvalid"
+    REPLICA_FAILURE = "ReplicaFailure"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
     SOURCE_UNREACHABLE = "SourceUnreachable"
@@ -108,8 +109,10 @@ class Reason(StrEnum):
     ALIAS_PENDING = "AliasPending"
     CHILD_RESTORED = "ChildRestored"
     SELECTOR_RESTORED = "SelectorRestored"
+    STANDING_IN = "StandingIn"
     STATUS_RECOVERED = "StatusRecovered"
     READINESS_ONLY = "ReadinessOnly"
+    INVARIANT_VIOLATED = "InvariantViolated"
 
 
 def set_condition(

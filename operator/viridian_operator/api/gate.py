@@ -82,3 +82,15 @@ class Gate(ApiModel):
     on_inconclusive: OnInconclusive = Field(
         default=OnInconclusive.EXTEND_WINDOW, description="what an inconclusive verdict leads to"
     )
+    max_looks: int = Field(
+        default=3,
+        ge=1,
+        le=10,
+        description="ExtendWindow: windows tried, each longer than the one before; the error probability is split "
+        "over them",
+    )
+
+    @property
+    def looks(self) -> int:
+        """Verdicts that the error probability of one decision is split over."""
+        return self.max_looks if self.on_inconclusive is OnInconclusive.EXTEND_WINDOW else 1

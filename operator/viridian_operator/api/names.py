@@ -26,6 +26,8 @@ ANNOTATION_DIGEST: Final = "viridian.dev/digest"
 ANNOTATION_TEMPLATE_HASH: Final = "viridian.dev/template-hash"
 ANNOTATION_EVENT_TIME: Final = "viridian.dev/event-time"
 ANNOTATION_WINDOW: Final = "viridian.dev/window"
+#: on a Service: the revision that Viridian last made it select, which tells an edit of the selector from an old status
+ANNOTATION_SELECTED: Final = "viridian.dev/selected"
 ANNOTATION_PARENT: Final = "viridian.dev/parent"
 
 #: Port of both Services.

@@ -141,7 +141,8 @@ class Rollout(ApiModel):
     capacity: Capacity = Field(
         default=Capacity.AUTO,
         description="Surge runs both revisions side by side; Auto gives up the previous revision first; "
-        "Recreate and HotSwap are not supported yet (Stalled, InvalidSpec)",
+        "Recreate stops what serves before the candidate starts, an outage in every update; "
+        "HotSwap is not supported yet (Stalled, InvalidSpec)",
     )
     approval: Approval = Approval()
     preview: Preview = Preview()

@@ -11,6 +11,7 @@ from viridian_operator.api.base import ApiModel, Time
 
 HISTORY_LIMIT = 20
 QUARANTINE_LIMIT = 100
+OWED_LIMIT = 50
 
 #: Positions per partition; opaque to everything but the source that made them.
 Offsets = dict[str, str]
@@ -150,6 +151,8 @@ class Attempts(ApiModel):
     number: int = 1
     infrastructure: int = 0
     code: int = 0
+    seen: bool = Field(default=False, description="the Job of this attempt was seen, so it is never created again")
+    judging: bool = Field(default=False, description="the evaluation Job of this attempt was seen to run")
 
 
 class Intent(ApiModel):
@@ -222,6 +225,8 @@ class Update(ApiModel):
     fresh: Offsets | None = Field(default=None, description="where events begin that the champion has not trained on")
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
+    capacity: str = Field(default="", description="rollout.capacity when it started")
+    outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
     candidate: Candidate | None = None
     evaluation: Evaluation | None = None
@@ -233,7 +238,6 @@ class Update(ApiModel):
     reason: str = ""
     message: str = ""
     quarantine: bool = Field(default=False, description="the cause of a rollback lies in the revision")
-    looks: int = Field(default=0, description="windows extended after an inconclusive verdict")
     finished_at: Time | None = None
     phases: list[PhaseRecord] = []
 
@@ -291,6 +295,7 @@ class Backoff(ApiModel):
     """Why the next update waits after ones that came to nothing."""
 
     failures: int = 0
+    looks: int = Field(default=0, description="inconclusive verdicts since the window was first tried")
     until: Time | None = None
     attempted_total: int | None = Field(default=None, description="events in the log at the last attempt's window end")
 
@@ -302,6 +307,14 @@ class Request(ApiModel):
     outcome: str = Field(description="Accepted or Refused")
     message: str = ""
     at: Time
+
+
+class OwedTag(ApiModel):
+    """A tag that the registry does not have yet, as far as is known."""
+
+    version: str
+    key: str
+    value: str
 
 
 class Aliases(ApiModel):
@@ -349,6 +362,7 @@ class ModelUpdateStatus(ApiModel):
     recovering: str | None = Field(default=None, description="version found serving while status was lost")
     failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")
     aliases: Aliases = Aliases()
+    owed_tags: list[OwedTag] = Field(default=[], description="verdicts and quarantines that the registry must hear of")
     quarantine: list[Quarantined] = []
     last_request: Request | None = None
     history: list[HistoryEntry] = []

@@ -142,5 +142,7 @@ class Decision:
     wake_at: datetime | None = None
     #: wake up when the event log holds more than so many events
     wake_at_total: int | None = None
+    #: names of the invariants that did not hold when this pass looked
+    violated: tuple[str, ...] = ()
     #: one line for the log: what was decided and why
     reason: str = ""

@@ -10,6 +10,7 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase, PhaseRecord, Update
 from viridian_operator.decide.decision import Note, Severity
+from viridian_operator.decide.invariants import Violation
 from viridian_operator.decide.observation import Observation
 
 
@@ -26,6 +27,8 @@ class Draft:
     wake_at_total: int | None = None
     #: why no update can start although something asks for one
     stalled: tuple[Reason, str] | None = None
+    #: invariants that the status and cluster of this pass were found in breach of; told, never acted upon
+    violated: tuple[Violation, ...] = ()
 
     @property
     def update(self) -> Update:

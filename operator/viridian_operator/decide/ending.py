@@ -19,6 +19,7 @@ from viridian_operator.api.status import (
     Update,
 )
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.tags import QUARANTINE, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -82,6 +83,10 @@ def _backoff(d: Draft, update: Update) -> Backoff:
         return Backoff(attempted_total=update.total)
     if update.phase not in _PAUSE_AFTER:
         return d.status.backoff.but(attempted_total=update.total)
+    looks = d.status.backoff.looks + 1
+    if update.reason == Reason.GATE_INCONCLUSIVE and looks < d.spec.gate.looks:
+        # not a failure: the next window begins at the same place and is longer
+        return d.status.backoff.but(looks=looks, until=None, attempted_total=update.total)
     failures = d.status.backoff.failures + 1
     pause = min(BACKOFF_BASE * (1 << min(failures - 1, 16)), BACKOFF_CAP)
     return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total)
@@ -93,6 +98,7 @@ def quarantine(d: Draft, model: ModelRef, reason: str) -> None:
         return
     entry = Quarantined(digest=model.digest, version=model.version, reason=reason, update=d.update.number, at=d.now)
     d.put(quarantine=[*d.status.quarantine, entry][-QUARANTINE_LIMIT:])
+    owe_tag(d, model.version, QUARANTINE, str(reason))
     d.note(Reason.QUARANTINED, f"version {entry.version} will not be served again: {reason}", warn=True)
 
 

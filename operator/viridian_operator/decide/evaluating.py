@@ -12,6 +12,7 @@ from viridian_operator.decide.ending import finish
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
 from viridian_operator.decide.observation import JobState, JobView
 from viridian_operator.decide.preparing import prepare
+from viridian_operator.decide.tags import VERDICT, owe_tag
 
 TASK = "eval"
 
@@ -23,11 +24,11 @@ def evaluating(d: Draft) -> None:
         _held(d, update.evaluation)
         return
     job = d.seen.job_of(TASK, update.number, update.attempts.number)
-    started = update.message.startswith("judging")
-    if job is None and started:
+    if job is None and update.attempts.seen:
         vanished(d, task=TASK, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
-    elif not started:
+    elif not update.attempts.judging:
         if await_capacity(d, job):
+            d.put_update(attempts=d.update.attempts.but(judging=True))
             limit = d.spec.evaluation.deadlines.running
             d.enter(Phase.EVALUATING, f"judging version {_version(d)}", limit=limit)
     elif job is not None:
@@ -60,6 +61,8 @@ def _complete(d: Draft, job: JobView) -> None:
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, f"{job.name}: {error}")
         return
     d.put_update(evaluation=evaluation)
+    if d.update.candidate:
+        owe_tag(d, d.update.candidate.version, VERDICT, evaluation.verdict)
     _follow(d, evaluation)
 
 
@@ -80,7 +83,15 @@ def _follow(d: Draft, evaluation: Evaluation) -> None:
         )
         d.note(Reason.GATE_INCONCLUSIVE, message, warn=True)
     else:
-        finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, evaluation.message or evaluation.reason)
+        finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, _inconclusive(d, evaluation))
+
+
+def _inconclusive(d: Draft, evaluation: Evaluation) -> str:
+    text, look, looks = evaluation.message or evaluation.reason, d.status.backoff.looks + 1, d.spec.gate.looks
+    if looks == 1:
+        return text
+    after = "the next one has more events" if look < looks else "no further one"
+    return f"inconclusive look {look} of {looks}, {after}: {text}"
 
 
 def _held(d: Draft, evaluation: Evaluation) -> None:

@@ -78,6 +78,8 @@ def retry_at(attempts: Attempts, since: datetime) -> datetime:
 def await_capacity(d: Draft, job: JobView | None) -> bool:
     """Whether the Job of this attempt runs or has ended; says what it waits for, and ends the update
     when it waited too long."""
+    if job is not None and not d.update.attempts.seen:
+        d.put_update(attempts=d.update.attempts.but(seen=True))
     if job is None:
         d.look_at(retry_at(d.update.attempts, d.update.phase_since))
         d.say("waiting for its Job to be created")

@@ -29,6 +29,8 @@ class DeploymentView:
     event_time: float | None = None
     #: the controller has seen the newest spec
     current: bool = True
+    #: why the controller cannot make pods, as a quota or an admission webhook said
+    failure: str = ""
 
 
 class PodTrouble(StrEnum):
@@ -89,6 +91,8 @@ class ServiceView:
     revision: str | None
     #: the selector is not one that Viridian wrote
     foreign: bool = False
+    #: revision hash that Viridian last made it select, by its own record on the Service
+    recorded: str | None = None
     cluster_ip: str = ""
     #: revision hashes of the ready addresses in its EndpointSlices; "" for a pod that is not ours
     endpoints: tuple[str, ...] = ()
@@ -164,6 +168,8 @@ class RegisteredVersion:
     event_time: float | None = None
     kind: str = ""
     golden: str = ""
+    #: verdict and quarantine, as far as they were written
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

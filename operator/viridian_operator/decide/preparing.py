@@ -8,11 +8,13 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import deployment
 from viridian_operator.api.rollout import ApprovalMode, OnExpiry
 from viridian_operator.api.status import Colour, Kind, Phase, Revision
+from viridian_operator.decide.capacity import replaces
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.hashing import revision_hash, template_hash
-from viridian_operator.decide.revisions import fail_revision, fatal_trouble, green_of, passing_trouble, unproven
+from viridian_operator.decide.revisions import fail_revision, fatal_trouble, green_of, obstacle, unproven
 from viridian_operator.decide.scaling import scale
+from viridian_operator.decide.traffic import stood_in_for
 
 
 def prepare(d: Draft) -> None:
@@ -32,11 +34,13 @@ def prepare(d: Draft) -> None:
         event_time=candidate.event_time,
         since=d.now,
     )
-    # exactly one previous revision, and it gives way to green
-    d.put(preview=green, previous=None, seen={**status.seen, "template": template})
+    # exactly one previous revision, and it gives way to green unless it has the traffic
+    previous = status.previous if stood_in_for(d) else None
+    d.put(preview=green, previous=previous, seen={**status.seen, "template": template})
     d.put_update(green=green)
     d.enter(Phase.PREPARING, f"starting version {green.version}", limit=_limit(d))
-    d.note(Reason.PREPARING, f"update {d.update.number} starts version {green.version} beside what serves")
+    where = "in place of" if replaces(d.update) else "beside"
+    d.note(Reason.PREPARING, f"update {d.update.number} starts version {green.version} {where} what serves")
 
 
 def _limit(d: Draft) -> timedelta:
@@ -45,7 +49,9 @@ def _limit(d: Draft) -> timedelta:
 
 
 def preview_size(d: Draft) -> int:
-    """Pods of the candidate before it is scaled to full size."""
+    """Pods of the candidate before it is scaled to full size; nothing is gained by a smaller one in an outage."""
+    if replaces(d.update):
+        return max(1, d.spec.serving.replicas)
     return max(1, min(d.spec.rollout.preview.replicas, max(1, d.spec.serving.replicas)))
 
 
@@ -59,13 +65,13 @@ def preparing(d: Draft) -> None:
     if ready >= wanted and len(pods) == wanted:
         d.enter(Phase.VERIFYING, f"asking {wanted} pods what they serve", limit=d.spec.rollout.deadlines.verify)
         return
-    trouble = passing_trouble(pods)
+    trouble = obstacle(d, green)
     d.say(f"{ready} of {wanted} preview pods ready" + (f"; {trouble[1]}" if trouble else ""))
     late_scheduling = d.now >= d.update.phase_since + d.spec.rollout.deadlines.schedule
     if not late_scheduling:
         d.look_at(d.update.phase_since + d.spec.rollout.deadlines.schedule)
     unscheduled = trouble and not all(pod.scheduled for pod in pods)
-    stuck = trouble and trouble[0] in (Reason.IMAGE_PULL, Reason.POD_INVALID)
+    stuck = trouble and trouble[0] in (Reason.IMAGE_PULL, Reason.POD_INVALID, Reason.REPLICA_FAILURE)
     if d.overdue or (late_scheduling and (unscheduled or stuck or not pods)):
         reason = trouble[0] if trouble else Reason.DEADLINE_EXCEEDED
         fail_revision(d, reason, d.update.message)

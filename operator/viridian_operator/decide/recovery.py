@@ -1,10 +1,12 @@
-"""A lost status is rebuilt from what serves; nothing is trained, switched or scaled before that."""
+"""A lost status, or one from an old backup, is rebuilt from what serves; nothing is trained, switched or
+scaled before that."""
 
 from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import Champion, Colour, Revision
+from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.window import total
 
@@ -14,6 +16,10 @@ _ASK_AGAIN = 5.0
 def recover(d: Draft) -> None:
     """Find what serves if status does not say, then its lineage in the registry."""
     if d.status.active is None and not d.running and (found := _serving(d)):
+        _adopt(d, found)
+        d.look_at(d.now)
+    elif found := _newer_than_status(d):
+        _forget_old(d)
         _adopt(d, found)
         d.look_at(d.now)
     elif d.status.recovering:
@@ -30,6 +36,38 @@ def _serving(d: Draft) -> DeploymentView | None:
         return None
     ready = [x for x in d.seen.deployments if d.seen.ready_of(x.revision)]
     return min(ready, key=lambda x: x.created, default=None)
+
+
+def _newer_than_status(d: Draft) -> DeploymentView | None:
+    """What serves, if status is from before it took over.
+
+    The Service records which revision Viridian made it select. A selector that agrees with this record but
+    with nothing that status knows of was written after that status; one that disagrees was edited by
+    somebody, and is restored from status.
+    """
+    service, status = d.seen.active_service, d.status
+    if status.active is None or service is None or not service.owned or service.revision is None:
+        return None
+    green = d.update.green if d.running else None
+    known = {revision.hash for revision in (status.active, status.previous, green) if revision}
+    if service.revision != service.recorded or service.revision in known:
+        return None
+    return d.seen.deployment_of(service.revision)
+
+
+def _forget_old(d: Draft) -> None:
+    """Lineage and update of an old status are not the ones of what serves; the registry tells the right ones."""
+    if d.running:
+        finish(d, Phase.SUPERSEDED, Reason.STATUS_RECOVERED, "status is older than what serves")
+    d.put(
+        previous=None,
+        champion=None,
+        previous_champion=None,
+        reference=None,
+        pending_trigger=None,
+        backoff=Backoff(),
+        aliases=Aliases(),
+    )
 
 
 def _adopt(d: Draft, found: DeploymentView) -> None:

@@ -13,6 +13,7 @@ from viridian_operator.decide.ending import finish, promote
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.rolling_back import roll_back
 from viridian_operator.decide.starting import start_rollback
+from viridian_operator.decide.tags import LIFTED, QUARANTINE, owe_tag
 
 AFTER_SWITCH = frozenset({Phase.SWITCHING, Phase.BAKING})
 
@@ -135,6 +136,9 @@ def _unquarantine(d: Draft, request: ParsedRequest) -> str:
     rest = [q for q in d.status.quarantine if request.argument not in (q.digest, q.version)]
     if len(rest) == len(d.status.quarantine):
         raise Refused(f"{request.argument} is not in quarantine")
+    for entry in d.status.quarantine:
+        if entry not in rest:
+            owe_tag(d, entry.version, QUARANTINE, LIFTED)
     d.put(quarantine=rest)
     return "taken off the list"
 

@@ -53,6 +53,14 @@ def passing_trouble(pods: tuple[PodView, ...]) -> tuple[Reason, str] | None:
     return None
 
 
+def obstacle(d: Draft, revision: Revision) -> tuple[Reason, str] | None:
+    """What a revision waits for, as its pods show it, or its Deployment where it could not make any."""
+    if trouble := passing_trouble(d.seen.pods_of(revision.hash)):
+        return trouble
+    deployment = d.seen.deployment_of(revision.hash)
+    return (Reason.REPLICA_FAILURE, deployment.failure) if deployment and deployment.failure else None
+
+
 def unproven(d: Draft, revision: Revision) -> tuple[Reason, str, bool] | None:
     """Why the pods of a revision are not proven to serve it: reason, sentence, whether that is final.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Intent, Phase, Revision
+from viridian_operator.decide.capacity import replaces
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.revisions import answers, only_endpoints_of
@@ -23,11 +26,17 @@ def roll_back(d: Draft, reason: Reason, message: str, *, quarantine: bool = Fals
         id=f"{d.update.number}-back-{blue.hash}",
         source=d.status.active.hash if d.status.active else None,
         target=blue.hash,
-        deadline=d.now + d.spec.rollout.deadlines.switch,
+        deadline=d.now + _limit(d),
     )
     d.put_update(intent=intent)
-    d.enter(Phase.ROLLING_BACK, message, limit=d.spec.rollout.deadlines.switch, reason=reason)
+    d.enter(Phase.ROLLING_BACK, message, limit=_limit(d), reason=reason)
     d.note(Reason.ROLLING_BACK, f"going back to version {blue.version}: {message}", warn=True)
+
+
+def _limit(d: Draft) -> timedelta:
+    deadlines = d.spec.rollout.deadlines
+    # what was stopped for the candidate has to start again first
+    return deadlines.switch + (deadlines.schedule + deadlines.load if replaces(d.update) else timedelta())
 
 
 def rolling_back(d: Draft) -> None:

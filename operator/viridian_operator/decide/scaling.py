@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Bake, Intent, Phase, Revision
+from viridian_operator.decide.capacity import replaces
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.revisions import (
@@ -11,8 +12,8 @@ from viridian_operator.decide.revisions import (
     fail_revision,
     fatal_trouble,
     green_of,
+    obstacle,
     only_endpoints_of,
-    passing_trouble,
     unproven,
 )
 from viridian_operator.decide.rolling_back import roll_back
@@ -47,7 +48,7 @@ def scaling(d: Draft) -> None:
         if final or d.overdue:
             fail_revision(d, reason, message)
         return
-    waiting = passing_trouble(pods)
+    waiting = obstacle(d, green)
     ready = d.seen.ready_of(green.hash)
     d.say(f"{ready} of {d.update.replicas} pods ready" + (f"; {waiting[1]}" if waiting else ""))
     late = d.now >= d.update.phase_since + d.spec.rollout.deadlines.schedule
@@ -68,7 +69,7 @@ def _decide_switch(d: Draft, green: Revision) -> None:
     limit = d.spec.rollout.deadlines.switch
     intent = Intent(
         id=f"{d.update.number}-{green.hash}",
-        source=d.status.active.hash if d.status.active else None,
+        source=d.seen.active_service.revision if d.seen.active_service else None,
         target=green.hash,
         deadline=d.now + limit,
     )
@@ -114,8 +115,12 @@ def _give_back(d: Draft, message: str) -> None:
 
 def _switched(d: Draft, green: Revision) -> None:
     blue = d.status.active
+    if d.status.previous and blue and not d.seen.ready_of(blue.hash):
+        blue = d.status.previous  # it stood in for a revision that had lost its pods
     if blue and blue.hash == green.hash:
         blue = None
+    if replaces(d.update):
+        d.put_update(outage_seconds=_since_preparing(d))
     d.put(active=green.but(since=d.now), previous=blue, preview=None)
     bake = d.spec.rollout.bake
     limit = bake.deadline or max(3 * bake.duration, bake.duration + 6 * bake.interval)
@@ -127,4 +132,11 @@ def _switched(d: Draft, green: Revision) -> None:
         limit=limit,
         reason=Reason.BAKING,
     )
-    d.note(Reason.SWITCHED, f"all traffic goes to version {green.version}")
+    outage = d.update.outage_seconds
+    after = f" after an outage of at most {outage:.0f} s" if outage is not None else ""
+    d.note(Reason.SWITCHED, f"all traffic goes to version {green.version}{after}")
+
+
+def _since_preparing(d: Draft) -> float:
+    began = next((p.started_at for p in d.update.phases if p.phase in (Phase.PREPARING, Phase.SCALING)), d.now)
+    return round((d.now - began).total_seconds(), 3)

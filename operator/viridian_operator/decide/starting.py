@@ -32,6 +32,7 @@ def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
         phase=Phase.QUEUED,
         started_at=d.now,
         phase_since=d.now,
+        capacity=d.spec.rollout.capacity,
         **fields,
     )
     d.put(update=update, pending_trigger=None)

@@ -13,6 +13,7 @@ from viridian_operator.decide.baking import baking
 from viridian_operator.decide.decision import Decision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.evaluating import evaluating
+from viridian_operator.decide.invariants import violations
 from viridian_operator.decide.observation import Observation
 from viridian_operator.decide.preparing import awaiting_approval, preparing, verifying
 from viridian_operator.decide.recovery import recover
@@ -20,6 +21,7 @@ from viridian_operator.decide.requests import answer_request
 from viridian_operator.decide.rolling_back import rolling_back
 from viridian_operator.decide.scaling import scaling, switching
 from viridian_operator.decide.summary import summarise
+from viridian_operator.decide.tags import check_tags
 from viridian_operator.decide.training import queued, training
 from viridian_operator.decide.triggers import idle, supersede
 from viridian_operator.decide.upkeep import plan
@@ -58,7 +60,7 @@ def decide(
     problems
         Why ``spec`` cannot be followed; what serves goes on serving, nothing new starts.
     """
-    d = Draft(spec=spec, seen=seen, now=now, status=status)
+    d = Draft(spec=spec, seen=seen, now=now, status=status, violated=violations(spec, status, seen))
     if seen.taken:
         d.stalled = (Reason.NAME_TAKEN, _taken(seen))
     elif problems:
@@ -67,6 +69,7 @@ def decide(
     if not seen.taken:
         _advance(d, blocked=bool(problems))
     check_aliases(d)
+    check_tags(d)
     actions = plan(d) if not seen.taken else ()
     summarise(d)
     if _moved(status, d.status):
@@ -78,6 +81,7 @@ def decide(
         notes=tuple(d.notes),
         wake_at=d.wake_at,
         wake_at_total=d.wake_at_total,
+        violated=tuple(violation.invariant for violation in d.violated),
         reason=d.status.message,
     )
 

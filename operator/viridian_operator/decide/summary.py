@@ -27,6 +27,7 @@ def summarise(d: Draft) -> None:
     _update(d)
     _drift(d)
     _identity(d)
+    _invariants(d)
 
 
 def _set(d: Draft, kind: Type, value: bool | None, reason: Reason | str, message: str) -> None:
@@ -157,3 +158,15 @@ def _identity(d: Draft) -> None:
         _set(d, Type.IDENTITY_UNPROVEN, True, Reason.READINESS_ONLY, message)
     else:
         _drop(d, Type.IDENTITY_UNPROVEN)
+
+
+def _invariants(d: Draft) -> None:
+    """Present only while something is broken; one Event when it begins."""
+    if not d.violated:
+        _drop(d, Type.INVARIANT_VIOLATED)
+        return
+    message = "; ".join(violation.message for violation in d.violated)
+    known = any(condition.type == Type.INVARIANT_VIOLATED for condition in d.status.conditions)
+    _set(d, Type.INVARIANT_VIOLATED, True, d.violated[0].invariant, message)
+    if not known:
+        d.note(Reason.INVARIANT_VIOLATED, message, warn=True)

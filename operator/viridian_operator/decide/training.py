@@ -24,7 +24,9 @@ _REGISTRY_GRACE = timedelta(minutes=10)
 def queued(d: Draft) -> None:
     """Wait until the Job's pods run."""
     job = _job(d)
-    if await_capacity(d, job) and d.spec.training:
+    if job is None and d.update.attempts.seen and d.spec.training:
+        vanished(d, task=TASK, again=Phase.QUEUED, limit=d.spec.training.deadlines.queued)
+    elif await_capacity(d, job) and d.spec.training:
         d.enter(
             Phase.TRAINING,
             f"{TASK} attempt {d.update.attempts.number} runs",

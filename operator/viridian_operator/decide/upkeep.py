@@ -8,6 +8,7 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
 from viridian_operator.api.status import TRAINS, Kind, Phase, Revision
 from viridian_operator.decide import evaluating, training
+from viridian_operator.decide.capacity import replaces
 from viridian_operator.decide.check_jobs import TASK, wanted_jobs
 from viridian_operator.decide.decision import (
     Action,
@@ -19,15 +20,17 @@ from viridian_operator.decide.decision import (
     EnsureService,
     Retire,
     SetAliases,
+    TagVersion,
 )
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.jobs import retry_at
-from viridian_operator.decide.observation import JobState, JobView
+from viridian_operator.decide.observation import JobState, JobView, ServiceView
 from viridian_operator.decide.preparing import preview_size
-from viridian_operator.decide.scaling import fully_ready
+from viridian_operator.decide.traffic import stood_in_for, traffic_target
 
 ACTIVE, PREVIEW, PREVIOUS = "active", "preview", "previous"
 _FULL_SIZE = frozenset({Phase.SCALING, Phase.SWITCHING})
+_BEFORE_SWITCH = frozenset({Phase.PREPARING, Phase.VERIFYING, Phase.SCALING, Phase.SWITCHING})
 _STANDING_BY = frozenset({Phase.BAKING, Phase.ROLLING_BACK})
 _ASK_AGAIN = 5.0
 
@@ -44,43 +47,48 @@ def plan(d: Draft) -> tuple[Action, ...]:
         *_jobs(d),
         *wanted_jobs(d),
         *_aliases(d),
+        *_tags(d),
     )
-
-
-def traffic_target(d: Draft) -> Revision | None:
-    """The revision that the active Service has to select now."""
-    status = d.status
-    if d.running and d.update.phase is Phase.SWITCHING and d.update.green:
-        switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
-        return d.update.green if switched or fully_ready(d, d.update.green) else status.active
-    if d.running and d.update.phase is Phase.ROLLING_BACK and status.previous:
-        # owed while blue has no ready endpoint: traffic stays where endpoints are ready
-        return status.previous if d.seen.ready_of(status.previous.hash) else status.active
-    return status.active
 
 
 def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
     """Revisions that status refers to, with their role and size."""
-    status, wanted = d.status, d.spec.serving.replicas
-    baking = d.running and d.update.phase in _STANDING_BY
-    full = max(wanted, d.update.replicas or 0) if baking else wanted
+    status = d.status
     rows: list[tuple[Revision, str, int]] = []
     if status.active:
-        rows.append((status.active, ACTIVE, full))
+        rows.append((status.active, ACTIVE, _active_size(d)))
     if status.preview and d.running:
         size = (d.update.replicas or 1) if d.update.phase in _FULL_SIZE else preview_size(d)
         rows.append((status.preview, PREVIEW, size))
     if status.previous:
-        rows.append((status.previous, PREVIOUS, full if baking else _standby_size(d)))
+        rows.append((status.previous, PREVIOUS, _previous_size(d, status.previous)))
     return rows
 
 
-def _standby_size(d: Draft) -> int:
-    previous = d.status.previous
-    if previous is None or (previous.until and d.now >= previous.until):
+def _active_size(d: Draft) -> int:
+    if d.running and replaces(d.update) and d.update.phase in (*_BEFORE_SWITCH, Phase.ROLLING_BACK):
+        return 0
+    return _bake_size(d) if d.running and d.update.phase in _STANDING_BY else d.spec.serving.replicas
+
+
+def _bake_size(d: Draft) -> int:
+    return max(d.spec.serving.replicas, d.update.replicas or 0)
+
+
+def _previous_size(d: Draft, previous: Revision) -> int:
+    """Full while a bake may need it and while it has the traffic; what is kept of it afterwards."""
+    if d.running and d.update.phase in _STANDING_BY:
+        return 0 if replaces(d.update) and d.update.phase is Phase.BAKING else _bake_size(d)
+    if stood_in_for(d):
+        return d.spec.serving.replicas
+    if _expired(d, previous) or (d.status.update and replaces(d.status.update)):
         return 0
     d.look_at(previous.until)
     return d.spec.rollout.keep_previous.replicas
+
+
+def _expired(d: Draft, previous: Revision) -> bool:
+    return previous.until is not None and d.now >= previous.until
 
 
 def _revisions(d: Draft) -> Iterator[Action]:
@@ -110,20 +118,26 @@ def _services(d: Draft) -> Iterator[Action]:
     if target is None:
         return
     seen = d.seen.active_service
-    if seen and seen.revision != target.hash and not _moving(d):
-        d.note(
-            Reason.SELECTOR_RESTORED,
-            f"the selector of Service {seen.name} was changed; restored from status",
-            warn=True,
-        )
+    if seen and seen.revision != target.hash:
+        _tell_of_move(d, seen, target)
     yield EnsureService(name=active_service(d.seen.name, services.active), role=ACTIVE, revision=target.hash)
     shown = d.status.preview or target
     yield EnsureService(name=preview_service(d.seen.name, services.preview), role=PREVIEW, revision=shown.hash)
 
 
-def _moving(d: Draft) -> bool:
-    """Whether the operator itself is about to change the selector."""
-    return (d.running and d.update.phase in (Phase.SWITCHING, Phase.ROLLING_BACK, Phase.BAKING)) or not d.running
+def _tell_of_move(d: Draft, service: ServiceView, target: Revision) -> None:
+    """An Event for a change of the selector that no phase of an update tells of."""
+    previous, active = d.status.previous, d.status.active
+    if d.running and d.update.phase in (Phase.SWITCHING, *_STANDING_BY):
+        return
+    if previous and active and target.hash == previous.hash:
+        message = f"version {active.version} has no ready endpoint: version {target.version} stands in for it"
+        d.note(Reason.STANDING_IN, message, warn=True)
+    elif previous and service.revision == service.recorded == previous.hash:
+        d.note(Reason.STANDING_IN, f"version {target.version} is complete again and has the traffic back")
+    elif d.running or service.revision != service.recorded:
+        message = f"the selector of Service {service.name} was changed; restored from status"
+        d.note(Reason.SELECTOR_RESTORED, message, warn=True)
 
 
 def _retirements(d: Draft) -> Iterator[Action]:
@@ -149,8 +163,8 @@ def _leftovers(d: Draft) -> Iterator[Action]:
     """Revisions that neither status nor a Service refers to; never on a guess about what serves."""
     if d.status.active is None and d.status.update is None:
         return
-    kept = {revision.hash for revision, _, size in _referenced(d) if size or revision is d.status.active}
-    kept |= {revision.hash for revision, role, _ in _referenced(d) if role == PREVIEW}
+    stays = replaces(d.status.update) if d.status.update else False
+    kept = {r.hash for r, role, size in _referenced(d) if size or role != PREVIOUS or (stays and not _expired(d, r))}
     if target := traffic_target(d):
         kept.add(target.hash)
     for service in (d.seen.active_service, d.seen.preview_service):
@@ -172,12 +186,12 @@ def _jobs(d: Draft) -> Iterator[Action]:
     if d.now < since:
         d.look_at(since)
         return
+    if update.attempts.seen:
+        return
     attempt = update.attempts.number
     if update.phase is Phase.QUEUED and d.seen.job_of(training.TASK, update.number, attempt) is None:
         yield CreateJob(task=training.TASK, update=update, window=update.window, parent=update.parent)
-    waiting = (
-        update.phase is Phase.EVALUATING and update.evaluation is None and not update.message.startswith("judging")
-    )
+    waiting = update.phase is Phase.EVALUATING and update.evaluation is None
     if waiting and update.candidate and d.seen.job_of(evaluating.TASK, update.number, attempt) is None:
         yield CreateJob(
             task=evaluating.TASK,
@@ -212,3 +226,13 @@ def _aliases(d: Draft) -> Iterator[Action]:
     owed = tuple((alias, version) for alias, version in aliases.wanted.items() if found.get(alias) != version)
     if owed:
         yield SetAliases(wanted=owed)
+
+
+def _tags(d: Draft) -> Iterator[Action]:
+    if not d.status.owed_tags:
+        return
+    d.look_after(_ASK_AGAIN)
+    version = d.seen.registry.version
+    for owed in d.status.owed_tags:
+        if version is not None and version.version == owed.version:
+            yield TagVersion(version=owed.version, key=owed.key, value=owed.value)

@@ -27,8 +27,15 @@ def deployment_view(deployment: Mapping[str, Any]) -> DeploymentView | None:
         replicas=int(spec.get("replicas", 1)),
         created=moment(meta.get("creationTimestamp")) or EPOCH,
         event_time=_number(annotations.get(names.ANNOTATION_EVENT_TIME)),
+        failure=_failure(status),
         current=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0),
     )
+
+
+def _failure(status: Mapping[str, Any]) -> str:
+    conditions = status.get("conditions") or []
+    found = next((c for c in conditions if c.get("type") == "ReplicaFailure" and c.get("status") == "True"), None)
+    return str(found.get("message") or found.get("reason") or "pods cannot be created") if found else ""
 
 
 def _number(text: str | None) -> float | None:

@@ -95,6 +95,8 @@ def _version(spec: ModelUpdateSpec, status: ModelUpdateStatus, update: Update | 
         return "" if status.active and status.active.version == wanted else wanted
     if update is not None and update.phase is Phase.PREPARING and update.green:
         return update.green.version
+    if update is None and status.owed_tags:
+        return status.owed_tags[0].version
     return ""
 
 

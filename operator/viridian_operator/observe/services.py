@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from viridian_operator.api.children import is_ours
-from viridian_operator.api.names import ANNOTATION_ADOPT, MODEL_UPDATE, REVISION
+from viridian_operator.api.names import ANNOTATION_ADOPT, ANNOTATION_SELECTED, MODEL_UPDATE, REVISION
 from viridian_operator.decide.observation import ServiceView
 from viridian_operator.kube.resources import Manifest
 from viridian_operator.observe.endpoints import ready_revisions
@@ -25,12 +25,14 @@ def service_view(
     spec = service.get("spec") or {}
     selector = spec.get("selector") or {}
     revision = selector.get(REVISION) if selector.get(MODEL_UPDATE) == name else None
+    annotations = service["metadata"].get("annotations") or {}
     cluster_ip = spec.get("clusterIP") or ""
     return ServiceView(
         name=service["metadata"]["name"],
         owned=may_use(service, name, uid),
         revision=revision,
         foreign=bool(selector) and (revision is None or set(selector) != {MODEL_UPDATE, REVISION}),
+        recorded=annotations.get(ANNOTATION_SELECTED),
         cluster_ip="" if cluster_ip == "None" else cluster_ip,
         endpoints=ready_revisions(service["metadata"]["name"], slices, pods),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -117,10 +117,17 @@ class Metrics:
             ["namespace", "name"],
             registry=registry,
         )
+        self._invariants = Gauge(
+            "viridian_invariant_violated",
+            "1 while an invariant of the blue-green protocol does not hold; no series while all do",
+            ["namespace", "name", "invariant"],
+            registry=registry,
+        )
         build = Gauge("viridian_build_info", "Always 1", ["version", "python"], registry=registry)
         build.labels(version=__version__, python=platform.python_version()).set(1)
         self._phases: dict[Key, Phase] = {}
         self._served: set[Key] = set()
+        self._violated: dict[Key, frozenset[str]] = {}
         for phase in Phase:
             self._census.labels(phase=phase.value).set(0)
 
@@ -160,8 +167,19 @@ class Metrics:
             self._served.add(key)
             self._event_time.labels(*key).set(event_time)
 
+    def invariants_violated(self, key: Key, names: Iterable[str]) -> None:
+        """The invariants that do not hold for ``key`` now; those of before that hold again lose their series."""
+        now = frozenset(names)
+        for name in self._violated.pop(key, frozenset()) - now:
+            self._invariants.remove(*key, name)
+        for name in now:
+            self._invariants.labels(*key, name).set(1)
+        if now:
+            self._violated[key] = now
+
     def forget(self, key: Key) -> None:
         """``key`` no longer exists."""
+        self.invariants_violated(key, ())
         self._uncount(self._phases.pop(key, None))
         if key in self._served:
             self._served.discard(key)

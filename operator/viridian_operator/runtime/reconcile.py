@@ -176,6 +176,7 @@ class Reconciler:
         self.metrics.phase(subject.key, decision.status.phase)
         active = decision.status.active
         self.metrics.model_event_time(subject.key, active.event_time if active else None)
+        self.metrics.invariants_violated(subject.key, decision.violated)
         self._count(subject.status, decision.status)
         if decision.reason != memory.message or decision.notes:
             memory.message = decision.reason

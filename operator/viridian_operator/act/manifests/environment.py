@@ -34,7 +34,7 @@ def job_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> lis
         "VIRIDIAN_PARENT": _wire(action.parent),
         "VIRIDIAN_DATA": _wire(spec.data),
         "VIRIDIAN_TRAINING": _training(spec),
-        "VIRIDIAN_GATE": spec.gate.wire(),
+        "VIRIDIAN_GATE": {**spec.gate.wire(), "looks": spec.gate.looks},
     }
     if action.task != "train":
         values["VIRIDIAN_CANDIDATE"] = _wire(action.candidate)

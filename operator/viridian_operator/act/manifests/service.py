@@ -19,7 +19,13 @@ def service(spec: ModelUpdateSpec, owner: Owner, action: EnsureService, target_p
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": owner.metadata(action.name, SERVING, labels={names.ROLE: action.role}, owned=is_owned(spec)),
+        "metadata": owner.metadata(
+            action.name,
+            SERVING,
+            labels={names.ROLE: action.role},
+            annotations={names.ANNOTATION_SELECTED: action.revision},
+            owned=is_owned(spec),
+        ),
         "spec": {
             "selector": selector(owner, action.revision),
             "ports": [{"name": "http", "port": names.SERVICE_PORT, "protocol": "TCP", "targetPort": target_port}],

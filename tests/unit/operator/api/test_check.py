@@ -82,8 +82,14 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             {"registry": {"trackingURI": "http://mlflow:port"}},
             "registry.trackingURI 'http://mlflow:port' is no address",
         ),
-        ({"rollout": {"capacity": "HotSwap"}}, "rollout.capacity HotSwap is not supported yet: use Surge or Auto"),
-        ({"rollout": {"capacity": "Recreate"}}, "rollout.capacity Recreate is not supported yet"),
+        (
+            {"rollout": {"capacity": "HotSwap"}},
+            "rollout.capacity HotSwap is not supported yet: use Surge, Auto or Recreate",
+        ),
+        (
+            {"rollout": {"capacity": "Recreate", "approval": {"mode": "Manual"}}},
+            "rollout.capacity Recreate stops what serves",
+        ),
         ({"gate": {"split": "Prequential"}}, "gate.split Prequential is not supported yet: use Holdout"),
         (
             {"rollout": {"bake": {"interval": "1d1s", "duration": "24h"}}},

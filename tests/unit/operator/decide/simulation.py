@@ -4,13 +4,15 @@ including late, failing and lying parts. Every effect is checked against the inv
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Phase, Revision, Window
 from viridian_operator.decide import decision as act
+from viridian_operator.decide import step
 from viridian_operator.decide.checking import checks_of
 from viridian_operator.decide.observation import (
     DeploymentView,
@@ -25,7 +27,6 @@ from viridian_operator.decide.observation import (
     Registry,
     ServiceView,
 )
-from viridian_operator.decide.step import decide
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "uid-1"
@@ -87,14 +88,20 @@ class World:
     deployments: dict[str, SimDeployment] = field(default_factory=dict)
     pods: dict[str, SimPod] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
+    #: what the operator last made each Service select
+    recorded: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     versions: dict[str, RegisteredVersion] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     registry_up: bool = True
+    #: whether pods of Jobs find a node
+    capacity: bool = True
     #: what happens to the next candidates, by version number
     verdicts: dict[str, str] = field(default_factory=dict)
     #: trouble that pods of a version have from their start
     stillborn: dict[str, PodTrouble] = field(default_factory=dict)
+    #: versions whose pods the cluster refuses to make, and why
+    refused: dict[str, str] = field(default_factory=dict)
     #: versions whose pods report another digest; the first pod tells the truth if the value says so
     liars: dict[str, bool] = field(default_factory=dict)
     #: versions whose health checks fail
@@ -106,7 +113,16 @@ class World:
     notes: list[act.Note] = field(default_factory=list)
     switches: list[tuple[str | None, str]] = field(default_factory=list)
     jobs_created: list[str] = field(default_factory=list)
+    #: Jobs that the operator has seen, and written so
+    jobs_seen: set[str] = field(default_factory=set)
     taken: tuple[str, ...] = ()
+    #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
+    wire: bool = True
+
+    _COPIED: ClassVar = (
+        *("annotations", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
+        *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
+    )
 
     # -- observation -------------------------------------------------------------------------
 
@@ -151,6 +167,7 @@ class World:
             template_hash=r.template_hash,
             replicas=d.replicas,
             created=d.created,
+            failure=self.refused.get(r.version, ""),
         )
 
     def _pod(self, name: str, p: SimPod) -> PodView:
@@ -175,11 +192,12 @@ class World:
         if name not in self.services:
             return None
         revision = self.services[name]
-        serving = [p for p in self.pods.values() if p.revision == revision and p.ready and not p.lost and not p.broken]
+        serving = self._serving(revision)
         return ServiceView(
             name=name,
             owned=True,
             revision=revision,
+            recorded=self.recorded.get(name),
             endpoints=tuple(p.revision for p in serving),
             answered=tuple({p.digest for p in serving}),
         )
@@ -206,6 +224,8 @@ class World:
         update = self.status.update
         if self.status.recovering:
             return f"version:{self.status.recovering}"
+        if self.status.owed_tags and not (update and update.running):
+            return f"version:{self.status.owed_tags[0].version}"
         if self.spec.pin and not (update and update.running):
             return f"version:{self.spec.pin.version}"
         if update and update.candidate:
@@ -241,7 +261,7 @@ class World:
         mine = [name for name, p in self.pods.items() if p.revision == d.revision.hash]
         for name in mine[d.replicas :]:
             del self.pods[name]
-        for index in range(len(mine), d.replicas):
+        for index in range(len(mine), d.replicas if d.revision.version not in self.refused else 0):
             revision = d.revision
             pod = SimPod(revision.hash, revision.version, revision.digest, born=self.now)
             pod.broken = self.stillborn.get(revision.version)
@@ -250,7 +270,7 @@ class World:
             self.pods[f"{revision.hash}-{index}-{len(self.pods)}-{self.now.timestamp()}"] = pod
 
     def _job(self, job: JobView) -> JobView:
-        if job.state is JobState.PENDING:
+        if job.state is JobState.PENDING and self.capacity:
             return replace(job, state=JobState.RUNNING)
         if job.state is not JobState.RUNNING:
             return job
@@ -310,18 +330,34 @@ class World:
     # -- the loop ----------------------------------------------------------------------------
 
     def step(self, *, lose_status: bool = False, crash_after: int | None = None) -> act.Decision:
-        """One pass; ``crash_after`` n actions the process dies, ``lose_status`` before it is written."""
-        made = decide(self.spec, self.status, self.observe(), self.now)
+        """One pass; ``crash_after`` n actions the process dies, ``lose_status`` before it is written.
+
+        Every look is judged by the invariants that the operator itself watches.
+        """
+        seen = self.observe()
+        made = step.decide(self.spec, self.status, seen, self.now)
+        assert not made.violated, f"{made.violated}: {made.status.message}"
         if lose_status:
             return made
-        # what is written is what is read back
-        self.status = ModelUpdateStatus.model_validate(made.status.wire())
+        self.jobs_seen |= {job.name for job in seen.jobs}
+        self.written(made.status)
         self.notes.extend(made.notes)
-        for index, action in enumerate(made.actions):
-            if crash_after is not None and index >= crash_after:
-                break
+        for action in made.actions[:crash_after]:
             self.apply(action)
         return made
+
+    def written(self, status: ModelUpdateStatus) -> None:
+        """What is written is what is read back."""
+        self.status = ModelUpdateStatus.model_validate(status.wire()) if self.wire else status
+
+    def clone(self) -> World:
+        """A world of its own: views, revisions and status are frozen and shared, all that changes is copied."""
+        twin = copy(self)
+        for name in self._COPIED:
+            setattr(twin, name, copy(getattr(self, name)))
+        twin.deployments = {name: copy(d) for name, d in self.deployments.items()}
+        twin.pods = {name: copy(p) for name, p in self.pods.items()}
+        return twin
 
     def run(self, until: Callable[[World], bool], *, limit: int = 2000, seconds: float = 1.0) -> None:
         """Passes and time until a condition holds."""
@@ -366,6 +402,10 @@ class World:
             case act.SetAliases():
                 if self.registry_up:
                     self.aliases |= dict(action.wanted)
+            case act.TagVersion(version=version, key=key, value=value):
+                if self.registry_up:
+                    old = self.versions[version]
+                    self.versions[version] = replace(old, tags={**old.tags, key: value})
             case act.Retire():
                 for name in action.pods:
                     if name in self.pods:
@@ -380,7 +420,8 @@ class World:
             return
         serving = self.services.get("ctr") == action.revision.hash
         if serving and action.replicas < found.replicas:
-            assert action.replicas >= self.spec.serving.replicas, "scaled down what serves"
+            chosen = self.status.update is not None and self.status.update.capacity == "Recreate"
+            assert chosen or action.replicas >= self.spec.serving.replicas, "scaled down what serves"
         found.replicas = action.replicas
 
     def _ensure_service(self, action: act.EnsureService) -> None:
@@ -388,10 +429,13 @@ class World:
         if action.name == "ctr" and old != action.revision:
             self._check_switch(old, action.revision)
             self.switches.append((old, action.revision))
-        self.services[action.name] = action.revision
+        self.services[action.name] = self.recorded[action.name] = action.revision
+
+    def _serving(self, revision: str) -> list[SimPod]:
+        return [p for p in self.pods.values() if p.revision == revision and p.ready and not p.lost and not p.broken]
 
     def _check_switch(self, old: str | None, new: str) -> None:
-        ready = [p for p in self.pods.values() if p.revision == new and p.ready and not p.lost and not p.broken]
+        ready = self._serving(new)
         if old is not None:
             assert ready, "switched to a revision without a ready endpoint"
         update = self.status.update
@@ -399,6 +443,13 @@ class World:
         if update is None or update.green is None or update.green.hash != new or restored:
             return
         if update.phase is Phase.ROLLING_BACK:
+            return
+        if not update.running:
+            active, previous = self.status.active, self.status.previous
+            standing_in = previous and new == previous.hash and active and not self._serving(active.hash)
+            assert standing_in or (active and new == active.hash), (
+                "the selector was restored to something else than what serves"
+            )
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
         assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"
@@ -411,7 +462,7 @@ class World:
         name = f"{action.task}-{action.update.number}-{action.update.attempts.number}"
         if name in self.jobs:
             return
-        assert name not in self.jobs_created, f"{name} was created again"
+        assert name not in self.jobs_seen, f"{name} was created again"
         self.jobs_created.append(name)
         self.jobs[name] = JobView(
             name=name,

@@ -96,6 +96,24 @@ def test_a_rejected_candidate_never_starts_a_pod_and_does_not_consume_its_window
     assert first.serving_versions == {"3"}
 
 
+def test_an_inconclusive_window_is_extended_without_backing_off_until_its_looks_are_used_up(first: World) -> None:
+    for version in ("2", "3", "4"):
+        first.verdicts[version] = "Inconclusive"
+    windows = []
+    for _ in range(3):
+        assert first.status.backoff.until is None
+        more_events(first)
+        first.settle()
+        ended(first, Phase.REJECTED, "Inconclusive")
+        assert first.status.update and first.status.update.window
+        windows.append(first.status.update.window)
+    assert len({tuple(window.start.items()) for window in windows}) == 1
+    assert len({tuple(window.end.items()) for window in windows}) == 3
+    assert first.status.backoff.until and first.status.backoff.failures == 1
+    assert first.status.backoff.looks == 0
+    assert first.serving_versions == {"1"}
+
+
 def test_an_unknown_verdict_is_not_a_pass(first: World) -> None:
     first.verdicts["2"] = "Fine"
     more_events(first)
@@ -559,6 +577,167 @@ def test_a_lost_status_with_the_registry_down_waits_before_it_trains(first: Worl
     assert first.status.update is None
     first.registry_up = True
     first.run(lambda w: w.status.update is not None)
+
+
+def test_the_previous_revision_stands_in_for_one_that_lost_all_its_pods(first: World) -> None:
+    more_events(first)
+    first.settle()
+    for pod in first.pods_of("2"):
+        pod.broken = PodTrouble.CRASH_LOOP
+    for _ in range(6):
+        first.step()
+        first.tick(1)
+    assert first.serving_versions == {"1"}
+    assert len(first.pods_of("1")) == 3
+    assert first.status.active and first.status.active.version == "2"
+    assert condition(first, "Ready") == "False"
+    first.pods_of("2")[0].broken = None
+    first.step()
+    assert first.serving_versions == {"1"}, "an incomplete revision got the traffic back"
+    for pod in first.pods_of("2"):
+        pod.broken = None
+    for _ in range(2):
+        first.step()
+        first.tick(1)
+    assert first.serving_versions == {"2"}
+    assert condition(first, "Ready") == "True"
+
+
+def test_an_update_that_takes_over_from_a_stand_in_rolls_back_to_it(first: World) -> None:
+    more_events(first)
+    first.settle()
+    for pod in first.pods_of("2"):
+        pod.broken = PodTrouble.CRASH_LOOP
+    first.unhealthy.add("3")
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.SCALING)
+    assert first.serving_versions == {"1"}
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    assert first.serving_versions == {"3"}
+    first.settle()
+    ended(first, Phase.ROLLED_BACK, "HealthCheckFailed")
+    assert first.serving_versions == {"1"}
+
+
+def recreate(world: World) -> None:
+    world.spec = world.spec.but(rollout=world.spec.rollout.but(capacity="Recreate"))
+
+
+def test_recreate_stops_what_serves_before_the_candidate_starts(first: World) -> None:
+    recreate(first)
+    more_events(first)
+    while first.status.update and first.status.update.running:
+        first.step()
+        assert not (any(p.ready for p in first.pods_of("1")) and any(p.ready for p in first.pods_of("2")))
+        first.tick(1)
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.serving_versions == {"2"}
+    assert first.status.update and first.status.update.outage_seconds
+
+
+@pytest.mark.parametrize("fault", ["unhealthy", "stillborn"])
+def test_recreate_starts_the_old_version_again_when_the_new_one_fails(first: World, fault: str) -> None:
+    recreate(first)
+    if fault == "unhealthy":
+        first.unhealthy.add("2")
+    else:
+        first.stillborn["2"] = PodTrouble.CRASH_LOOP
+    more_events(first)
+    first.settle()
+    assert first.status.update and first.status.update.phase in (Phase.ROLLED_BACK, Phase.FAILED)
+    first.tick(5)
+    assert first.serving_versions == {"1"}
+    assert len(first.pods_of("1")) == 3
+    assert not first.pods_of("2")
+
+
+def test_a_quota_that_keeps_pods_from_being_made_is_the_reason(first: World) -> None:
+    first.refused["2"] = "exceeded quota: gpus"
+    more_events(first)
+    first.settle()
+    ended(first, Phase.FAILED, "ReplicaFailure")
+    assert "exceeded quota: gpus" in first.status.message
+    assert first.serving_versions == {"1"}
+
+
+@pytest.mark.parametrize(("before", "phase"), [(Phase.IDLE, Phase.QUEUED), (Phase.TRAINING, Phase.EVALUATING)])
+def test_a_job_that_was_seen_waiting_and_then_deleted_is_another_attempt(
+    first: World, before: Phase, phase: Phase
+) -> None:
+    first.events += 1500
+    first.run(lambda w: w.status.phase is before)
+    first.capacity = False
+    first.run(lambda w: w.status.phase is phase and w.status.update is not None and w.status.update.attempts.seen)
+    first.jobs.clear()
+    first.capacity = True
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert len(first.jobs_created) == len(set(first.jobs_created)) == 5
+
+
+@pytest.mark.parametrize("phase", [Phase.IDLE, Phase.TRAINING, Phase.PREPARING, Phase.BAKING])
+def test_a_status_from_an_old_backup_moves_nothing_that_serves(first: World, phase: Phase) -> None:
+    more_events(first)
+    first.run(lambda w: phase is Phase.IDLE or w.status.phase is phase)
+    backup = first.status
+    first.settle()
+    more_events(first)
+    first.settle()
+    assert first.serving_versions == {"3"}
+    switches, created = list(first.switches), list(first.jobs_created)
+    first.status = backup
+    for _ in range(10):
+        first.step()
+        first.tick(2)
+        assert first.serving_versions == {"3"}
+    assert first.status.active and first.status.active.version == "3"
+    assert first.status.champion and first.status.champion.watermark == first.versions["3"].trained_to
+    assert (first.switches, first.jobs_created) == (switches, created)
+    assert first.aliases["champion"] == "3"
+    more_events(first)
+    assert first.status.update and first.status.update.number == 4
+
+
+def test_a_selector_edited_to_another_revision_of_ours_is_restored(first: World) -> None:
+    more_events(first)
+    first.settle()
+    active, previous = first.status.active, first.status.previous
+    assert active and previous
+    first.services["ctr"] = previous.hash
+    first.step()
+    assert first.services["ctr"] == active.hash
+    assert first.status.active == active
+
+
+def test_traffic_is_not_moved_from_ready_pods_to_none(first: World) -> None:
+    more_events(first)
+    first.settle()
+    previous = first.status.previous
+    assert previous
+    first.services["ctr"] = previous.hash
+    for pod in first.pods_of("2"):
+        pod.ready, pod.born = False, first.now
+    first.step()
+    assert first.serving_versions == {"1"}
+    first.tick(5)
+    first.step()
+    assert first.serving_versions == {"2"}
+
+
+def test_the_registry_hears_of_verdict_and_quarantine_once_it_is_back(first: World) -> None:
+    first.unhealthy.add("2")
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    first.registry_up = False
+    first.settle()
+    assert first.status.owed_tags
+    first.registry_up = True
+    first.run(lambda w: not w.status.owed_tags)
+    assert first.versions["2"].tags == {"viridian.verdict": "Pass", "viridian.quarantine": "HealthCheckFailed"}
+    first.request("unquarantine/2/again")
+    first.step()
+    first.run(lambda w: not w.status.owed_tags)
+    assert first.versions["2"].tags["viridian.quarantine"] == "lifted"
 
 
 def test_an_edited_selector_and_a_deleted_deployment_are_restored(first: World) -> None:

@@ -1,0 +1,209 @@
+"""The invariants of the blue-green protocol, as far as one status and one look at the cluster can tell.
+
+They are watched in every pass (condition ``InvariantViolated``) and are the oracle of the simulated world
+and of the explorer. Each one is chosen so that a correct operator cannot be found in breach of it
+whatever the cluster does and wherever a pass ends early: status is written before its effects, so the
+picture may be one pass behind status, never ahead of it. What somebody else broke and this very pass
+restores (a selector, a deleted child) is told by its own Event and is none of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import TRAINS, Kind, ModelUpdateStatus, Phase, Update
+from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.observation import Observation
+
+_MOVING = frozenset({Phase.SWITCHING, Phase.ROLLING_BACK})
+_SWITCHED = frozenset({Phase.SWITCHING, Phase.BAKING})
+_STANDING_BY = frozenset({Phase.BAKING, Phase.ROLLING_BACK})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a predicate looks at."""
+
+    spec: ModelUpdateSpec
+    status: ModelUpdateStatus
+    seen: Observation
+
+
+@dataclass(frozen=True)
+class Violation:
+    """An invariant that does not hold: its name, and one sentence about what was found."""
+
+    invariant: str
+    message: str
+
+
+def one_revision_answers(p: Picture) -> str:
+    """Endpoints of the active Service are of one revision unless traffic is being moved (1, 5).
+
+    Only while the Service selects what status says: another selector is restored in this pass.
+    Ready endpoints of two revisions are two versions answering, whoever caused it.
+    """
+    service, active, update = p.seen.active_service, p.status.active, p.status.update
+    if service is None or active is None or service.revision != active.hash:
+        return ""
+    if update and update.phase in _MOVING:
+        return ""
+    others = sorted(set(service.endpoints) - {active.hash})
+    if not others or active.hash not in service.endpoints:
+        return ""  # endpoints that follow a selector late are all of the one that was left
+    return f"Service {service.name} has ready endpoints of {active.hash} and of {', '.join(o or '?' for o in others)}"
+
+
+def gate_passed(p: Picture) -> str:
+    """A trained candidate gets a revision only after a Pass or a recorded override (2)."""
+    update = p.status.update
+    if update is None or update.green is None or update.kind not in TRAINS:
+        return ""
+    verdict = update.evaluation
+    if verdict is not None and (verdict.verdict == "Pass" or verdict.overridden_by):
+        return ""
+    word = verdict.verdict if verdict else "none"
+    return f"update {update.number} has revision {update.green.hash} with verdict {word}"
+
+
+def candidate_pinned(p: Picture) -> str:
+    """Version and digest of the revision are those that were judged (2)."""
+    update = p.status.update
+    if update is None or update.green is None or update.candidate is None:
+        return ""
+    if update.green.model == update.candidate.model:
+        return ""
+    return f"update {update.number} judged version {update.candidate.version}, but rolls out {update.green.version}"
+
+
+def verified_before_switch(p: Picture) -> str:
+    """Traffic moves only after green was proven at full size (3); a kept revision was proven before."""
+    update = p.status.update
+    if update is None or update.phase not in _SWITCHED:
+        return ""
+    needed = {Phase.SCALING} if update.kind is Kind.ROLLBACK else {Phase.VERIFYING, Phase.SCALING}
+    skipped = needed - {record.phase for record in update.phases}
+    return f"update {update.number} is {update.phase} without {', '.join(sorted(skipped))}" if skipped else ""
+
+
+def intent_recorded(p: Picture) -> str:
+    """While traffic is moved, status says where to (4)."""
+    update = p.status.update
+    if update is None or update.phase not in _MOVING:
+        return ""
+    target = update.green if update.phase is Phase.SWITCHING else p.status.previous
+    if update.intent is not None and target is not None and update.intent.target == target.hash:
+        return ""
+    return f"update {update.number} is {update.phase} without an intent for {target.hash if target else 'a revision'}"
+
+
+def blue_at_full_size(p: Picture) -> str:
+    """The revision to go back to can carry the traffic until the bake has ended (6).
+
+    Measured by the smaller of the present size and the size fixed before the switch, so that neither a
+    new ``replicas`` nor a pass that ended early counts. A deleted Deployment is being restored.
+    ``Recreate`` waives it.
+    """
+    update, previous = p.status.update, p.status.previous
+    if update is None or update.phase not in _STANDING_BY or previous is None or replaces(update):
+        return ""
+    wanted = min(p.spec.serving.replicas, update.replicas or 1)
+    found = p.seen.deployment_of(previous.hash)
+    if found is None or found.replicas >= wanted:
+        return ""
+    return f"version {previous.version} stands by with {found.replicas} of {wanted} replicas during {update.phase}"
+
+
+def green_is_active(p: Picture) -> str:
+    """While it bakes or goes back, the active revision is the update's (4, 8)."""
+    update, active = p.status.update, p.status.active
+    if update is None or update.phase not in _STANDING_BY:
+        return ""
+    if active is not None and update.green is not None and active.hash == update.green.hash:
+        return ""
+    return f"update {update.number} is {update.phase}, but {active.hash if active else 'nothing'} is active"
+
+
+def roles_distinct(p: Picture) -> str:
+    """What stands by for a rollback is another revision than the one it would replace (6)."""
+    active, previous = p.status.active, p.status.previous
+    if active is None or previous is None or active.hash != previous.hash:
+        return ""
+    return f"revision {active.hash} is active and previous at once"
+
+
+def quarantine_respected(p: Picture) -> str:
+    """No training update rolls out a digest that is in quarantine (8).
+
+    Exempt are people's decisions (pin, rollback) and a revision that keeps the traffic because there
+    was nothing to go back to: that update has failed, and only running and succeeded ones are judged.
+    """
+    update = p.status.update
+    if update is None or update.green is None or update.kind not in TRAINS:
+        return ""
+    if not update.running and update.phase is not Phase.SUCCEEDED:
+        return ""
+    entry = p.status.quarantined(update.green.digest)
+    return f"update {update.number} serves version {entry.version}, in quarantine: {entry.reason}" if entry else ""
+
+
+def lineage_together(p: Picture) -> str:
+    """Champion, watermark and wanted alias move together, with promotions only (8)."""
+    update, champion = p.status.update, p.status.champion
+    if champion is None:
+        return ""
+    alias = p.status.aliases.wanted.get("champion", champion.version)
+    if alias != champion.version:
+        return f"the champion is version {champion.version}, alias champion is wanted at {alias}"
+    if update is None or update.candidate is None or update.kind not in TRAINS:
+        return ""
+    crowned = champion.model == update.candidate.model
+    if update.phase is not Phase.SUCCEEDED:
+        return f"update {update.number} is {update.phase}, but its version is champion" if crowned else ""
+    if crowned and champion.watermark == update.candidate.trained_to:
+        return ""
+    return f"update {update.number} succeeded, but champion or watermark is another one's"
+
+
+def phase_is_bounded(p: Picture) -> str:
+    """Every phase has a deadline, and an ended update owes nothing (13)."""
+    update = p.status.update
+    if update is None:
+        return ""
+    return _unbounded(update) if update.running else _unfinished(update)
+
+
+def _unbounded(update: Update) -> str:
+    return "" if update.deadline else f"update {update.number} is {update.phase} without a deadline"
+
+
+def _unfinished(update: Update) -> str:
+    left = update.intent or update.deadline or update.finished_at is None
+    return f"update {update.number} is {update.phase}, but its intent or deadline is left" if left else ""
+
+
+#: the name is the reason of the condition and the label of the metric
+INVARIANTS: dict[str, Callable[[Picture], str]] = {
+    "OneRevisionAnswers": one_revision_answers,
+    "GatePassed": gate_passed,
+    "CandidatePinned": candidate_pinned,
+    "VerifiedBeforeSwitch": verified_before_switch,
+    "IntentRecorded": intent_recorded,
+    "BlueAtFullSize": blue_at_full_size,
+    "GreenIsActive": green_is_active,
+    "RolesDistinct": roles_distinct,
+    "QuarantineRespected": quarantine_respected,
+    "LineageTogether": lineage_together,
+    "PhaseIsBounded": phase_is_bounded,
+}
+
+
+def violations(spec: ModelUpdateSpec, status: ModelUpdateStatus, seen: Observation) -> tuple[Violation, ...]:
+    """What does not hold, in the order of ``INVARIANTS``; empty when all is well, or nothing may be touched."""
+    if seen.taken or seen.deleting:
+        return ()
+    picture = Picture(spec, status, seen)
+    found = ((name, holds(picture)) for name, holds in INVARIANTS.items())
+    return tuple(Violation(name, message) for name, message in found if message)

@@ -1,0 +1,46 @@
+"""Which revision the active Service has to select."""
+
+from __future__ import annotations
+
+from viridian_operator.api.status import Phase, Revision
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.scaling import fully_ready
+
+
+def traffic_target(d: Draft) -> Revision | None:
+    """The revision that has to get the traffic now: never one without a ready endpoint while one that passed
+    everything has some.
+
+    A revision that lost all its pods after its bake is stood in for by the previous one, if that is kept, until
+    it is complete again; a crash loop would otherwise be an outage beside pods that could serve.
+    """
+    target, previous = _wanted(d), d.status.previous
+    if target is None or previous is None or target.hash == previous.hash:
+        return target
+    enough = _full_size(d, target) if stood_in_for(d) else 1
+    if d.seen.ready_of(target.hash) >= enough or not d.seen.ready_of(previous.hash):
+        return target
+    return previous
+
+
+def stood_in_for(d: Draft) -> bool:
+    """Whether the previous revision has the traffic although it is not being rolled back to."""
+    service, previous = d.seen.active_service, d.status.previous
+    rolling_back = d.running and d.update.phase is Phase.ROLLING_BACK
+    return service is not None and previous is not None and service.revision == previous.hash and not rolling_back
+
+
+def _full_size(d: Draft, revision: Revision) -> int:
+    deployment = d.seen.deployment_of(revision.hash)
+    return max(1, deployment.replicas if deployment else 1)
+
+
+def _wanted(d: Draft) -> Revision | None:
+    status = d.status
+    if d.running and d.update.phase is Phase.SWITCHING and d.update.green:
+        switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
+        return d.update.green if switched or fully_ready(d, d.update.green) else status.active
+    if d.running and d.update.phase is Phase.ROLLING_BACK and status.previous:
+        # owed while blue has no ready endpoint: traffic stays where endpoints are ready
+        return status.previous if d.seen.ready_of(status.previous.hash) else status.active
+    return status.active
