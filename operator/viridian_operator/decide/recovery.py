@@ -21,12 +21,14 @@ def recover(d: Draft) -> None:
 
 
 def _serving(d: Draft) -> DeploymentView | None:
-    """The Deployment that the active Service selects; without that Service, and only if status
-    is gone altogether, the oldest one with ready pods."""
+    """The Deployment that the active Service selects; if that selects none of ours, and only if status
+    is gone altogether, the oldest one with ready pods: an edited selector says nothing about what served."""
     service = d.seen.active_service
-    if service is not None and service.owned and service.revision:
-        return d.seen.deployment_of(service.revision)
-    if service is not None or d.status.update is not None:
+    if service is not None and not service.owned:
+        return None
+    if service is not None and service.revision and (found := d.seen.deployment_of(service.revision)):
+        return found
+    if d.status.update is not None:
         return None
     ready = [x for x in d.seen.deployments if d.seen.ready_of(x.revision)]
     return min(ready, key=lambda x: x.created, default=None)

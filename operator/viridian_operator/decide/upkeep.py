@@ -52,9 +52,16 @@ def traffic_target(d: Draft) -> Revision | None:
         switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
         return d.update.green if switched or fully_ready(d, d.update.green) else status.active
     if d.running and d.update.phase is Phase.ROLLING_BACK and status.previous:
-        # owed while blue has no ready endpoint: traffic stays where endpoints are ready
-        return status.previous if d.seen.ready_of(status.previous.hash) else status.active
+        return _way_back(d, status.previous)
     return status.active
+
+
+def _way_back(d: Draft, blue: Revision) -> Revision | None:
+    """Owed while blue has no ready endpoint: traffic stays where endpoints are ready, or where it is if none are."""
+    green, service = d.status.active, d.seen.active_service
+    back = service is not None and service.revision == blue.hash
+    nothing_left = green is None or not d.seen.ready_of(green.hash)
+    return blue if d.seen.ready_of(blue.hash) or (back and nothing_left) else green
 
 
 def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:

@@ -87,6 +87,8 @@ class World:
     deployments: dict[str, SimDeployment] = field(default_factory=dict)
     pods: dict[str, SimPod] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
+    #: what the operator itself made the Services select last; anything else is somebody else's edit
+    chosen: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     versions: dict[str, RegisteredVersion] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -111,7 +113,7 @@ class World:
     wire: bool = True
 
     _COPIED: ClassVar = (
-        *("annotations", "services", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
+        *("annotations", "services", "chosen", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
         *("unhealthy", "job_failures", "log", "notes", "switches", "jobs_created"),
     )
 
@@ -307,8 +309,9 @@ class World:
         return f"{max(number, 0)}@1-{number}"
 
     def _evaluate(self, job: JobView) -> dict[str, Any]:
-        assert self.status.update
-        version = self.status.update.candidate.version if self.status.update.candidate else "?"
+        # the Job knows its candidate, also when status is lost meanwhile
+        tag = f"{UID}/{job.number}"
+        version = next((v.version for v in self.versions.values() if v.update == tag), "?")
         verdict = self.verdicts.get(version, "Pass")
         return {"task": "Evaluate", "verdict": verdict, "reason": verdict, "message": f"verdict {verdict}"}
 
@@ -397,9 +400,9 @@ class World:
         if found is None:
             self.deployments[action.revision.hash] = SimDeployment(action.revision, action.replicas, self.now)
             return
-        serving = self.services.get("ctr") == action.revision.hash
+        serving = self.services.get("ctr") == self.chosen.get("ctr") == action.revision.hash
         if serving and action.replicas < found.replicas:
-            assert action.replicas >= self.spec.serving.replicas, "scaled down what serves"
+            assert action.replicas >= self.spec.serving.replicas, f"scaled down what serves to {action.replicas}"
         found.replicas = action.replicas
 
     def _ensure_service(self, action: act.EnsureService) -> None:
@@ -407,11 +410,13 @@ class World:
         if action.name == "ctr" and old != action.revision:
             self._check_switch(old, action.revision)
             self.switches.append((old, action.revision))
-        self.services[action.name] = action.revision
+        self.services[action.name] = self.chosen[action.name] = action.revision
 
     def _check_switch(self, old: str | None, new: str) -> None:
+        if self.chosen.get("ctr") == new:
+            return  # an edit or deletion by somebody else is undone
         ready = [p for p in self.pods.values() if p.revision == new and p.ready and not p.lost and not p.broken]
-        if old is not None:
+        if old is not None and any(p.ready and not p.lost and not p.broken for p in self.pods.values()):
             assert ready, "switched to a revision without a ready endpoint"
         update = self.status.update
         restored = old is not None and old not in self.deployments
@@ -420,7 +425,7 @@ class World:
         if update.phase is Phase.ROLLING_BACK:
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
-        assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"
+        assert len(ready) >= (update.replicas or 1), "switched before all replicas were ready"
         assert not any(p.lies for p in ready), "switched to pods that serve something else"
         if update.window is not None:
             passed = update.evaluation and (update.evaluation.verdict == "Pass" or update.evaluation.overridden_by)
