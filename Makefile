@@ -42,12 +42,14 @@ images: ## build the images that changed and give them to the cluster
 demo: venv ## the whole loop once, for real, with users who must not notice (DATA=movielens for real data)
 	@$(PY) -m viridian_demo --data $(DATA)
 
-.PHONY: test test-unit bench
+.PHONY: test test-unit bench explore
 test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster
 	@$(SESSION) -- $(PY) -m pytest tests/unit tests/chart tests/cluster $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(ARGS)
+explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json
+	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks
 	@$(SESSION) -- $(PY) -m tests.benchmarks $(NAME)
 

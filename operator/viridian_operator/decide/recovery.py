@@ -7,6 +7,7 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
+from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.window import total
 
@@ -15,6 +16,8 @@ _ASK_AGAIN = 5.0
 
 def recover(d: Draft) -> None:
     """Find what serves if status does not say, then its lineage in the registry."""
+    # Jobs of a lost status are cleaned up; their numbers are never used again
+    _remember_number(d, max((job.number for job in d.seen.jobs), default=0))
     if d.status.active is None and not d.running and (found := _serving(d)):
         _adopt(d, found)
         d.look_at(d.now)
@@ -26,13 +29,22 @@ def recover(d: Draft) -> None:
         _recover_champion(d, d.status.recovering)
 
 
+def _remember_number(d: Draft, number: int) -> None:
+    if number >= next_number(d.status):
+        d.put(seen={**d.status.seen, "number": str(number)})
+
+
 def _serving(d: Draft) -> DeploymentView | None:
-    """The Deployment that the active Service selects; without that Service, and only if status
-    is gone altogether, the oldest one with ready pods."""
+    """The Deployment that Viridian last made the active Service select, by its record there; without a record
+    the one that it selects; if neither exists, and only if status is gone altogether, the oldest one with ready
+    pods: an edited selector says nothing about what served."""
     service = d.seen.active_service
-    if service is not None and service.owned and service.revision:
-        return d.seen.deployment_of(service.revision)
-    if service is not None or d.status.update is not None:
+    if service is not None and not service.owned:
+        return None
+    for revision in (service.recorded, service.revision) if service is not None else ():
+        if revision and (found := d.seen.deployment_of(revision)):
+            return found
+    if d.status.update is not None:
         return None
     ready = [x for x in d.seen.deployments if d.seen.ready_of(x.revision)]
     return min(ready, key=lambda x: x.created, default=None)
@@ -93,12 +105,14 @@ def _adopt(d: Draft, found: DeploymentView) -> None:
 def _recover_champion(d: Draft, version: str) -> None:
     registry = d.seen.registry
     if registry.last_number is not None:
-        d.put(seen={**d.status.seen, "number": str(registry.last_number)})
+        _remember_number(d, registry.last_number)
     if d.status.champion is not None or registry.lacks(f"version:{version}"):
         d.put(recovering=None)
     elif registry.version is None or registry.version.version != version or registry.aliases is None:
         d.look_after(_ASK_AGAIN)
-    elif registry.aliases.get("champion", version) != version:
+    elif "champion" not in registry.aliases:
+        d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
+    elif registry.aliases["champion"] != version:
         # what serves never passed its bake, or was pinned: the lineage goes on from the champion
         d.put(recovering=registry.aliases["champion"])
     else:

@@ -93,10 +93,11 @@ def _reject(d: Draft, request: ParsedRequest) -> str:
 def _abort(d: Draft, request: ParsedRequest) -> str:
     if d.update.phase is Phase.ROLLING_BACK:
         raise Refused("it is being rolled back already")
-    if d.update.phase is Phase.SWITCHING:
-        blue = d.status.active
-        d.put(active=d.update.green, previous=blue)
-    if d.update.phase in AFTER_SWITCH:
+    green, service = d.update.green, d.seen.active_service
+    switched = green is not None and service is not None and service.revision == green.hash
+    if d.update.phase is Phase.SWITCHING and switched:
+        d.put(active=green, previous=d.status.active, preview=None)
+    if d.update.phase is Phase.BAKING or (d.update.phase is Phase.SWITCHING and switched):
         roll_back(d, Reason.ABORTED, f"aborted by request {request.text}")
     else:
         finish(d, Phase.ABORTED, Reason.ABORTED, f"aborted by request {request.text}")

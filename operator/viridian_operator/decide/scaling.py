@@ -91,8 +91,10 @@ def switching(d: Draft) -> None:
         return
     d.say(_waiting(d, switched=switched))
     d.look_after(0.2)
-    if d.overdue:
+    if d.overdue and switched:
         _give_back(d, d.update.message)
+    elif d.overdue:
+        fail_revision(d, Reason.SWITCH_FAILED, d.update.message)  # no traffic went there: nothing to give back
 
 
 def _waiting(d: Draft, *, switched: bool) -> str:
@@ -106,10 +108,10 @@ def _waiting(d: Draft, *, switched: bool) -> str:
 
 def _give_back(d: Draft, message: str) -> None:
     if d.status.active is None:
-        d.put(active=green_of(d), previous=None)
+        d.put(active=green_of(d), previous=None, preview=None)
         finish(d, Phase.FAILED, Reason.SWITCH_FAILED, message)
         return
-    d.put(active=green_of(d), previous=d.status.active)
+    d.put(active=green_of(d), previous=d.status.active, preview=None)
     roll_back(d, Reason.SWITCH_FAILED, message)
 
 

@@ -6,6 +6,7 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import LogHeads, RegisteredVersion
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.scaling import scale
@@ -14,19 +15,9 @@ from viridian_operator.decide.window import WindowImpossible, entries_before, or
 _ASK_AGAIN = 5.0
 
 
-def next_number(d: Draft) -> int:
-    """One more than any update that left a trace."""
-    numbers = [entry.number for entry in d.status.history]
-    numbers += [job.number for job in d.seen.jobs]
-    numbers.append(int(d.status.seen.get("number", "0")))
-    if d.status.update:
-        numbers.append(d.status.update.number)
-    return 1 + max(numbers, default=0)
-
-
 def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
     update = Update(
-        number=next_number(d),
+        number=next_number(d.status),
         kind=kind,
         trigger=trigger,
         phase=Phase.QUEUED,

@@ -10,6 +10,7 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide.aliases import check_aliases
 from viridian_operator.decide.baking import baking
+from viridian_operator.decide.clock import follow_clock
 from viridian_operator.decide.decision import Decision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.evaluating import evaluating
@@ -96,6 +97,7 @@ def _taken(seen: Observation) -> str:
 
 def _advance(d: Draft, *, blocked: bool) -> None:
     """Requests first, then the phase; an update under way goes on even when the new spec is bad."""
+    follow_clock(d)
     answer_request(d)
     if d.running:
         supersede(d)

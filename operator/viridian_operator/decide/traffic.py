@@ -6,6 +6,9 @@ from viridian_operator.api.status import Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.scaling import fully_ready
 
+#: phases in which the previous revision stands by for a rollback, which has rules of its own
+_FOR_A_ROLLBACK = frozenset({Phase.BAKING, Phase.ROLLING_BACK})
+
 
 def traffic_target(d: Draft) -> Revision | None:
     """The revision that has to get the traffic now: never one without a ready endpoint while one that passed
@@ -17,6 +20,8 @@ def traffic_target(d: Draft) -> Revision | None:
     target, previous = _wanted(d), d.status.previous
     if target is None or previous is None or target.hash == previous.hash:
         return target
+    if d.running and d.update.phase in _FOR_A_ROLLBACK:
+        return target
     enough = _full_size(d, target) if stood_in_for(d) else 1
     if d.seen.ready_of(target.hash) >= enough or not d.seen.ready_of(previous.hash):
         return target
@@ -26,8 +31,9 @@ def traffic_target(d: Draft) -> Revision | None:
 def stood_in_for(d: Draft) -> bool:
     """Whether the previous revision has the traffic although it is not being rolled back to."""
     service, previous = d.seen.active_service, d.status.previous
-    rolling_back = d.running and d.update.phase is Phase.ROLLING_BACK
-    return service is not None and previous is not None and service.revision == previous.hash and not rolling_back
+    if service is None or previous is None or (d.running and d.update.phase in _FOR_A_ROLLBACK):
+        return False
+    return service.revision == service.recorded == previous.hash  # else somebody edited the selector
 
 
 def _full_size(d: Draft, revision: Revision) -> int:
@@ -41,6 +47,13 @@ def _wanted(d: Draft) -> Revision | None:
         switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
         return d.update.green if switched or fully_ready(d, d.update.green) else status.active
     if d.running and d.update.phase is Phase.ROLLING_BACK and status.previous:
-        # owed while blue has no ready endpoint: traffic stays where endpoints are ready
-        return status.previous if d.seen.ready_of(status.previous.hash) else status.active
+        return _way_back(d, status.previous)
     return status.active
+
+
+def _way_back(d: Draft, blue: Revision) -> Revision | None:
+    """Owed while blue has no ready endpoint: traffic stays where endpoints are ready, or where it is if none are."""
+    green, service = d.status.active, d.seen.active_service
+    back = service is not None and service.revision == blue.hash
+    nothing_left = green is None or not d.seen.ready_of(green.hash)
+    return blue if d.seen.ready_of(blue.hash) or (back and nothing_left) else green

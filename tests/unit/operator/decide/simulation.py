@@ -88,7 +88,7 @@ class World:
     deployments: dict[str, SimDeployment] = field(default_factory=dict)
     pods: dict[str, SimPod] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
-    #: what the operator last made each Service select
+    #: what the operator itself made each Service select last; anything else is somebody else's edit
     recorded: dict[str, str] = field(default_factory=dict)
     jobs: dict[str, JobView] = field(default_factory=dict)
     versions: dict[str, RegisteredVersion] = field(default_factory=dict)
@@ -322,8 +322,9 @@ class World:
         return f"{max(number, 0)}@1-{number}"
 
     def _evaluate(self, job: JobView) -> dict[str, Any]:
-        assert self.status.update
-        version = self.status.update.candidate.version if self.status.update.candidate else "?"
+        # the Job knows its candidate, also when status is lost meanwhile
+        tag = f"{UID}/{job.number}"
+        version = next((v.version for v in self.versions.values() if v.update == tag), "?")
         verdict = self.verdicts.get(version, "Pass")
         return {"task": "Evaluate", "verdict": verdict, "reason": verdict, "message": f"verdict {verdict}"}
 
@@ -418,10 +419,11 @@ class World:
         if found is None:
             self.deployments[action.revision.hash] = SimDeployment(action.revision, action.replicas, self.now)
             return
-        serving = self.services.get("ctr") == action.revision.hash
+        serving = self.services.get("ctr") == self.recorded.get("ctr") == action.revision.hash
         if serving and action.replicas < found.replicas:
-            chosen = self.status.update is not None and self.status.update.capacity == "Recreate"
-            assert chosen or action.replicas >= self.spec.serving.replicas, "scaled down what serves"
+            replaced = self.status.update is not None and self.status.update.capacity == "Recreate"
+            enough = replaced or action.replicas >= self.spec.serving.replicas
+            assert enough, f"scaled down what serves to {action.replicas}"
         found.replicas = action.replicas
 
     def _ensure_service(self, action: act.EnsureService) -> None:
@@ -435,8 +437,10 @@ class World:
         return [p for p in self.pods.values() if p.revision == revision and p.ready and not p.lost and not p.broken]
 
     def _check_switch(self, old: str | None, new: str) -> None:
+        if self.recorded.get("ctr") == new:
+            return  # an edit or deletion by somebody else is undone
         ready = self._serving(new)
-        if old is not None:
+        if old is not None and any(p.ready and not p.lost and not p.broken for p in self.pods.values()):
             assert ready, "switched to a revision without a ready endpoint"
         update = self.status.update
         restored = old is not None and old not in self.deployments
@@ -452,7 +456,7 @@ class World:
             )
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
-        assert len(ready) >= self.spec.serving.replicas, "switched before all replicas were ready"
+        assert len(ready) >= (update.replicas or 1), "switched before all replicas were ready"
         assert not any(p.lies for p in ready), "switched to pods that serve something else"
         if update.window is not None:
             passed = update.evaluation and (update.evaluation.verdict == "Pass" or update.evaluation.overridden_by)

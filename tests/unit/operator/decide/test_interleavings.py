@@ -97,6 +97,7 @@ class Interleavings(RuleBasedStateMachine):
     def status_is_lost(self) -> None:
         self.world.status = ModelUpdateStatus()
         self.world.annotations.clear()
+        self.world.jobs_seen.clear()
 
     def _running(self) -> bool:
         update = self.world.status.update

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -709,6 +710,23 @@ def test_a_selector_edited_to_another_revision_of_ours_is_restored(first: World)
     assert first.status.active == active
 
 
+def test_a_clock_that_is_set_back_makes_no_phase_longer(first: World) -> None:
+    to_bake(first)
+    first.now -= timedelta(hours=2)
+    began = first.now
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.now - began < timedelta(minutes=5)
+
+
+def test_numbers_of_jobs_that_outlived_a_lost_status_are_not_used_again(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.TRAINING)
+    first.status = ModelUpdateStatus()
+    more_events(first)
+    assert first.status.update and first.status.update.number == 3
+
+
 def test_traffic_is_not_moved_from_ready_pods_to_none(first: World) -> None:
     more_events(first)
     first.settle()
@@ -809,3 +827,75 @@ def test_names_that_are_taken_stall_and_nothing_is_touched() -> None:
         world.tick(1)
     assert condition(world, "Stalled") == "True"
     assert not world.log
+
+
+def test_what_serves_is_found_when_status_is_lost_and_the_selector_edited(first: World) -> None:
+    serving = first.services["ctr"]
+    first.status = ModelUpdateStatus()
+    first.services["ctr"] = "edited"
+    for _ in range(5):
+        first.step()
+        first.tick(1)
+    assert first.status.active and first.status.active.hash == serving
+    assert first.services["ctr"] == serving
+    assert not first.jobs, "trained anew beside what serves"
+
+
+def switched(world: World) -> None:
+    """Until the Service selects the new revision, in phase Switching."""
+    more_events(world)
+    world.run(lambda w: w.status.phase is Phase.SWITCHING)
+    assert world.services["ctr"] == world.status.update.green.hash  # type: ignore[union-attr]
+
+
+def test_a_switch_that_was_given_back_keeps_green_at_full_size_while_it_serves(first: World) -> None:
+    switched(first)
+    for pod in first.pods.values():
+        pod.lost = True
+    first.tick(3600)
+    first.step()
+    assert first.status.phase is Phase.ROLLING_BACK
+    assert first.status.update and first.status.update.green
+    assert first.deployments[first.status.update.green.hash].replicas == 3
+
+
+@pytest.mark.parametrize("blue", [True, False])
+def test_a_switch_that_never_happened_ends_without_one(first: World, blue: bool) -> None:
+    world = first if blue else World()
+    serving = world.services.get("ctr")
+    world.events += 1500
+    world.run(lambda w: w.status.phase is Phase.SCALING)
+    world.tick(5)
+    world.step(crash_after=0)
+    assert world.status.phase is Phase.SWITCHING
+    world.tick(3600)
+    world.step()
+    ended(world, Phase.FAILED, "SwitchFailed")
+    assert world.services.get("ctr") == serving
+    assert not world.status.quarantine
+
+
+def test_an_abort_before_the_switch_moves_no_traffic(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.SCALING)
+    first.tick(5)
+    first.step(crash_after=0)
+    serving, before = first.services["ctr"], len(first.switches)
+    for pod in first.pods_of("1"):
+        pod.lost = True  # without a ready endpoint of blue, a rollback would prefer the aborted green
+    first.request("abort/2/n")
+    first.step()
+    ended(first, Phase.ABORTED, "Aborted")
+    assert (first.services["ctr"], len(first.switches)) == (serving, before)
+
+
+def test_a_rollback_does_not_move_back_to_green_when_nothing_is_ready(first: World) -> None:
+    first.unhealthy.add("2")
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.ROLLING_BACK)
+    blue = first.services["ctr"]
+    assert first.status.previous and blue == first.status.previous.hash
+    for pod in first.pods.values():
+        pod.lost = True
+    first.step()
+    assert first.services["ctr"] == blue

@@ -1,0 +1,85 @@
+"""What two worlds must share to count as one state: roles instead of names, buckets instead of times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from simulation import World
+
+from viridian_operator.api.status import ModelUpdateStatus
+
+_BUCKETS = (0, 1, 5, 30, 300, 3600)
+
+
+def fingerprint(world: World) -> int:
+    """64 bits that are equal for equivalent worlds, in every process."""
+    return int.from_bytes(blake2b(repr(_state(world)).encode(), digest_size=8).digest())
+
+
+def _state(w: World) -> tuple[Any, ...]:
+    roles = _roles(w)
+    pods = Counter((roles.get(p.revision), p.ready, p.broken, p.lost, p.retired, p.lies) for p in w.pods.values())
+    return (
+        _status(w),
+        tuple((n, roles.get(h, h)) for n, h in sorted(w.services.items())),
+        sorted((roles[h], d.replicas) for h, d in w.deployments.items()),
+        sorted(map(repr, pods.items())),
+        sorted((j.task, j.state, j.number == _number(w.status)) for j in w.jobs.values()),
+        tuple((n, _age(w, v)) for n, v in sorted(w.aliases.items())),
+        (w.registry_up, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
+        _age(w, str(len(w.versions))) if w.status.champion is None else _age(w, w.status.champion.version),
+    )
+
+
+def _number(status: ModelUpdateStatus) -> int:
+    return status.update.number if status.update else 0
+
+
+def _age(w: World, version: str) -> int:
+    """How many versions are newer, up to a few."""
+    return min(len(w.versions) - int(version), 4)
+
+
+def _roles(w: World) -> dict[str, str]:
+    """Revision hashes by what they are to status; the others in the order they came."""
+    s = w.status
+    named = {"green": s.update.green if s.update else None, "previous": s.previous, "active": s.active}
+    rest = {hash_: f"other{i}" for i, hash_ in enumerate(w.deployments)}
+    return rest | {revision.hash: role for role, revision in named.items() if revision}
+
+
+def _status(w: World) -> tuple[Any, ...]:
+    s, u = w.status, w.status.update
+    return (
+        s.recovering is not None,
+        s.pending_trigger is not None,
+        min(s.backoff.failures, 5),
+        _left(w, s.backoff.until),
+        s.aliases.confirmed,
+        bool(s.failed_revision),
+        s.active is not None and bool(s.quarantined(s.active.digest)),
+        s.last_request is not None and s.last_request.text == w.annotations.get("viridian.dev/request"),
+        _left(w, s.previous.until) if s.previous else None,
+        _update(w) if u else None,
+    )
+
+
+def _update(w: World) -> tuple[Any, ...]:
+    u = w.status.update
+    assert u
+    return (
+        (u.phase, u.kind, u.reason, _left(w, u.deadline), u.quarantine, u.replicas, bool(u.approved_by)),
+        (u.attempts.infrastructure, u.attempts.code, u.message.startswith("judging")),
+        (u.candidate is not None, u.evaluation and u.evaluation.verdict, u.intent is not None),
+        (u.bake.passed_seconds // 10, sum(r.counts.failed for r in u.bake.results if r.counts)) if u.bake else None,
+    )
+
+
+def _left(w: World, moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    seconds = (moment - w.now).total_seconds()
+    return sum(seconds > edge for edge in _BUCKETS)

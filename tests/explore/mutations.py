@@ -1,0 +1,83 @@
+"""Mistakes that the search has to find: each one breaks ``decide``, or the order of a pass, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from simulation import World
+
+from viridian_operator.api.status import Phase, Revision
+from viridian_operator.decide import decision as act
+from viridian_operator.decide import scaling, step, traffic, training, upkeep
+from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.observation import JobView, Registry
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def switch_before_verify(patch: pytest.MonkeyPatch) -> None:
+    """Ready preview pods are enough to go to full size."""
+    preparing = step._PHASES[Phase.PREPARING]
+
+    def hasty(d: Draft) -> None:
+        preparing(d)
+        if d.running and d.update.phase is Phase.VERIFYING:
+            d.put_update(phase=Phase.PREPARING)
+            scaling.scale(d)
+
+    patch.setitem(step._PHASES, Phase.PREPARING, hasty)
+
+
+def scale_down_before_the_bake_ends(patch: pytest.MonkeyPatch) -> None:
+    """Blue gets its small size as soon as it has lost the traffic."""
+    patch.setattr(upkeep, "_STANDING_BY", frozenset({Phase.ROLLING_BACK}))
+
+
+def error_taken_as_absence(patch: pytest.MonkeyPatch) -> None:
+    """A registry that does not answer has no such version."""
+    complete = training._complete
+
+    def credulous(d: Draft, job: JobView) -> None:
+        if d.seen.registry.error:
+            asked = f"update:{d.seen.uid}/{d.update.number}"
+            d.seen = replace(d.seen, registry=Registry(asked=asked, missing=True))
+        complete(d, job)
+
+    patch.setattr(training, "_complete", credulous)
+
+
+def rollback_waits_for_green(patch: pytest.MonkeyPatch) -> None:
+    """Traffic only leaves a revision that is healthy."""
+    way_back = traffic._way_back
+
+    def gated(d: Draft, blue: Revision) -> Revision | None:
+        green = d.status.active
+        return way_back(d, blue) if green and d.seen.ready_of(green.hash) else green
+
+    patch.setattr(traffic, "_way_back", gated)
+
+
+def intent_after_effect(patch: pytest.MonkeyPatch) -> None:
+    """Effects run before the status that explains them is written."""
+
+    def hasty(world: World, *, lose_status: bool = False, crash_after: int | None = None) -> act.Decision:
+        made = step.decide(world.spec, world.status, world.observe(), world.now)
+        assert not made.violated, made.violated
+        for action in made.actions[:crash_after]:
+            world.apply(action)
+        if not lose_status:
+            world.written(made.status)
+        return made
+
+    patch.setattr(World, "step", hasty)
+
+
+MUTATIONS: tuple[Mutation, ...] = (
+    switch_before_verify,
+    scale_down_before_the_bake_ends,
+    error_taken_as_absence,
+    rollback_waits_for_green,
+    intent_after_effect,
+)
