@@ -1,4 +1,4 @@
-"""Commands: ``run`` (the container task), ``generate``, ``train`` and ``evaluate``."""
+"""Commands: ``run`` (the container task), and those for one machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import typer
 
 from viridian_trainer import logs
 from viridian_trainer.cli.generate import generate
+from viridian_trainer.cli.lineage import inspect, replay
 from viridian_trainer.cli.local import evaluate, train
+from viridian_trainer.cli.loop import loop
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +21,9 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)
+app.command()(loop)
+app.command()(replay)
+app.command()(inspect)
 
 
 @app.command()
