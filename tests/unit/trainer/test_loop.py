@@ -137,7 +137,8 @@ def test_replay_gives_the_same_bits_and_inspect_shows_the_offsets(tmp_path: Path
     assert "identical" in done.output
     done = COMMAND.invoke(app, ["inspect", version.version, *where, "--parquet", str(tmp_path / "log")])
     assert done.exit_code == 0, done.output
-    assert f"0: 0 to {lineage(FolderRegistry(tmp_path / 'r'), 'ctr', version)[0].manifest.trained_to['0']}" in done.output
+    (root, *_) = lineage(FolderRegistry(tmp_path / "r"), "ctr", version)
+    assert f"0: 0 to {root.manifest.trained_to['0']}" in done.output
     assert "exactly once" in done.output
     changed = ({**row, "label": 1 - row["label"]} for row in rows(0, FIRST + 400))
     assert parquet(tmp_path / "other", changed).heads() == log.heads()
