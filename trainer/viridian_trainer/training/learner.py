@@ -18,6 +18,7 @@ from viridian_trainer.eventlog import Entry, Event, Offset
 from viridian_trainer.eventlog.dedup import RecentIds, Watermark
 from viridian_trainer.eventlog.ledger import TrainedEntries
 from viridian_trainer.spec import TrainerConfig
+from viridian_trainer.training import randomness
 from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.replay import Sample, encode
@@ -140,7 +141,7 @@ class Learner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
         tensors = self.kept() | {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        tensors["random"] = torch.get_rng_state()
+        tensors |= randomness.capture()
         meta = {"offsets": self.offsets, "counts": asdict(self.counts), "golden": list(self.golden)}
         return tensors, {**meta, "ledger": self.ledger.hexdigest}
 
@@ -150,7 +151,7 @@ class Learner:
         self.model.load_state_dict(own)
         self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
         self.load_kept(tensors)
-        torch.set_rng_state(tensors["random"])
+        randomness.restore(tensors)
         self.offsets = dict(meta["offsets"])
         self.counts = Counts(**{field.name: meta["counts"][field.name] for field in fields(Counts)})
         self.ledger = TrainedEntries(meta["ledger"])
