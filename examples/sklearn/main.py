@@ -60,8 +60,12 @@ def train(folder: Path) -> Json:
     held = sum(number(window["to"][p]) - number(trained_to[p]) for p in trained_to)
     counts = {"trained": len(events), "holdout": held, "duplicates": 0, "late": 0, "rejected": 0}
     result = {
-        **{"task": "Train", "digest": digest, "trainedTo": trained_to, "eventTime": events[-1]["ts"]},
-        **{"holdout": {"from": trained_to, "to": window["to"]}, "metrics": {"logloss": round(loss, 6)}},
+        "task": "Train",
+        "digest": digest,
+        "trainedTo": trained_to,
+        "eventTime": events[-1]["ts"],
+        "holdout": {"from": trained_to, "to": window["to"]},
+        "metrics": {"logloss": round(loss, 6)},
     }
     tags = {**_tags(done), "digest": digest, "golden": text(model.golden(events[-2:]))}
     return registry.register(folder / "bundle", tags, {**result, "events": counts})
@@ -100,11 +104,16 @@ def evaluate(folder: Path) -> Json:
     users = [event["user"] for event in events]
     verdict, reason, difference = judge(scored, users, gate, gate.get("margin", 0.002))
     return {
-        **{"task": "Evaluate", "runID": registry.run("Evaluate"), "verdict": verdict, "reason": reason},
+        "task": "Evaluate",
+        "runID": registry.run("Evaluate"),
+        "verdict": verdict,
+        "reason": reason,
         "message": f"better by {difference['mean']} (interval {difference['low']} to {difference['high']})",
         "metrics": {name: {"logloss": round(float(values.mean()), 6)} for name, values in scored.items()},
         "difference": {**difference, "margin": gate.get("margin", 0.002)},
-        **{"events": len(events), "users": len(set(users)), "failed": []},
+        "events": len(events),
+        "users": len(set(users)),
+        "failed": [],
     }
 
 

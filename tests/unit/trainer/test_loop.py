@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -43,7 +44,7 @@ def arguments(folder: Path, name: str) -> list[str]:
     ]
 
 
-def loop(folder: Path, name: str, kills: int) -> dict[str, int]:
+def loop(folder: Path, name: str, kills: int) -> dict[str, Any]:
     """Run the loop to its end through so many kills."""
     command = [sys.executable, str(Path(__file__).with_name("killing.py")), "3", str(kills), *arguments(folder, name)]
     scratch = folder / "scratch"
@@ -51,7 +52,7 @@ def loop(folder: Path, name: str, kills: int) -> dict[str, int]:
     env = {**os.environ, "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, timeout=WAIT, text=True)
     assert done.returncode == 0, done.stderr
-    outcome: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    outcome: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert outcome["code"] == 0, done.stderr
     return outcome
 
@@ -67,7 +68,10 @@ def test_killed_at_random_steps_the_loop_uses_every_event_once_and_ends_with_the
     events = FIRST + INTERVAL * max(KILLS, 20)
     log = parquet(tmp_path / "log", rows(0, events, duplicates=0.02, late=0.02))
     loop(tmp_path, "undisturbed", 0)
-    assert loop(tmp_path, "disturbed", KILLS)["killed"] == KILLS
+    killing = loop(tmp_path, "disturbed", KILLS)
+    print(json.dumps(killing))
+    assert killing["killed"] == KILLS
+    assert len(killing["stages"]) > 2
     wanted, found = champion(tmp_path, "undisturbed"), champion(tmp_path, "disturbed")
     assert found.candidate is not None
     assert found == wanted
