@@ -15,9 +15,11 @@ import pytest
 import redis
 from jobs import GATE, Job, reference
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 from worlds import rows
 
 from viridian_model.bundle import read_bundle
+from viridian_trainer.cli.app import app
 from viridian_trainer.environment import Update, VersionRef
 from viridian_trainer.registration import MlflowRegistry
 
@@ -53,6 +55,8 @@ def test_a_loop_of_train_and_evaluate(job: Job) -> None:
     assert "<svg" in page
     assert "slice night" in page
     assert pq.read_metadata(Path(path, "predictions.parquet")).num_rows == verdict["events"]
+    again = CliRunner().invoke(app, ["verdict", verdict["runID"], "--registry", job.mlflow_url])
+    assert (again.exit_code, again.output.count("Pass (NonInferior)")) == (0, 1), again.output
 
 
 def test_a_full_update_holds_out_only_what_the_champion_has_not_trained_on(job: Job) -> None:

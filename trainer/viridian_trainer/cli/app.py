@@ -11,6 +11,7 @@ from viridian_trainer.cli.generate import generate
 from viridian_trainer.cli.lineage import inspect, replay
 from viridian_trainer.cli.local import evaluate, train
 from viridian_trainer.cli.loop import loop
+from viridian_trainer.cli.verdict import verdict
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(train)
 app.command()(evaluate)
+app.command()(verdict)
 app.command()(loop)
 app.command()(replay)
 app.command()(inspect)

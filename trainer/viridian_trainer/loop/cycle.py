@@ -17,6 +17,8 @@ from viridian_trainer.task import evaluate_task, train_task
 from viridian_trainer.training.progress import Watch
 
 NAMESPACE = "local"
+#: Updates in a row that may fail for their data: with short windows a single bad record can be too many.
+FAILURES = 10
 
 
 class Loop:
@@ -62,6 +64,7 @@ class Loop:
         except DataTrimmed:
             raise
         except BadData as error:  # The next window is longer and may hold what this one lacks.
+            self._give_up_if_hopeless(error)
             return record.ended(verdict="Failed", reason=error.reason, message=error.message)
         judged = self._judge(record, outcome)
         return record.ended(
@@ -69,6 +72,18 @@ class Loop:
             trained_to=outcome["trainedTo"],
             **_verdict(record, judged, self._settings.gate.looks),
         )
+
+    def _give_up_if_hopeless(self, error: BadData) -> None:
+        """Stop where longer windows do not help: a person has to look. A new start tries once more.
+
+        Raises
+        ------
+        BadData
+            If so many updates before this one have failed in a row.
+        """
+        before = self.journal.records[-1 - FAILURES : -1]
+        if len(before) == FAILURES and all(record.verdict == "Failed" for record in before):
+            raise BadData(f"{FAILURES} updates in a row failed, and this one: {error.message}") from error
 
     def _judge(self, record: UpdateRecord, outcome: dict[str, Any]) -> dict[str, Any]:
         champion, anchor = self.journal.champion, self.journal.anchor

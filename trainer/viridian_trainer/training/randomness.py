@@ -33,7 +33,7 @@ def capture() -> dict[str, Tensor]:
         "python": torch.tensor(words, dtype=torch.int64),
         "python-gauss": torch.tensor([] if next_gauss is None else [next_gauss], dtype=torch.float64),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state |= {f"cuda-{device}": value for device, value in enumerate(torch.cuda.get_rng_state_all())}
     return {_PREFIX + name: value for name, value in state.items()}
 
