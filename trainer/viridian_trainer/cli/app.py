@@ -8,6 +8,7 @@ import typer
 
 from viridian_trainer import logs
 from viridian_trainer.cli.generate import generate
+from viridian_trainer.cli.join import join
 from viridian_trainer.cli.lineage import inspect, replay
 from viridian_trainer.cli.local import evaluate, train
 from viridian_trainer.cli.loop import loop
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Train and judge models of Viridian, in a Job or on this machine.",
 )
 app.command()(generate)
+app.command()(join)
 app.command()(train)
 app.command()(evaluate)
 app.command()(verdict)
