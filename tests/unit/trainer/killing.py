@@ -24,7 +24,7 @@ from worlds import parquet, rows
 
 from viridian_trainer.cli.app import app
 
-UPDATES = 1.5  # how many updates an attempt does at most before it is killed
+UPDATES = 3  # how many updates an attempt does at most before it is killed
 WARMING = 8
 WATCHED = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "shutil.copyfile"}
 

@@ -57,6 +57,17 @@ def test_a_loop_of_train_and_evaluate(job: Job) -> None:
     assert pq.read_metadata(Path(path, "predictions.parquet")).num_rows == verdict["events"]
     again = CliRunner().invoke(app, ["verdict", verdict["runID"], "--registry", job.mlflow_url])
     assert (again.exit_code, again.output.count("Pass (NonInferior)")) == (0, 1), again.output
+    check_provenance(job, second)
+
+
+def check_provenance(job: Job, result: dict[str, Any]) -> None:
+    """What a Job trained from streams is reproduced from MLflow and the streams alone."""
+    source = {"redisStream": {"url": job.redis_url, "stream": "clicks", "partitions": 2}}
+    where = ["--registry", job.mlflow_url, "--model", job.model, "--source", json.dumps(source)]
+    shown = CliRunner().invoke(app, ["inspect", result["version"], *where])
+    assert (shown.exit_code, shown.output.count("exactly once")) == (0, 1), shown.output
+    again = CliRunner().invoke(app, ["replay", result["version"], *where])
+    assert (again.exit_code, again.output.count("bit for bit")) == (0, 1), again.output
 
 
 def test_a_full_update_holds_out_only_what_the_champion_has_not_trained_on(job: Job) -> None:

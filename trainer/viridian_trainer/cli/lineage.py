@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,10 +9,17 @@ from rich.table import Table
 
 from viridian_trainer import registry as tags
 from viridian_trainer.cli.console import bar, console, explained, show
-from viridian_trainer.cli.options import ModelOption, ParquetOption, RegistryOption, open_registry, store_version
+from viridian_trainer.cli.options import (
+    LogOption,
+    ModelOption,
+    RegistryOption,
+    SourceOption,
+    event_log,
+    open_registry,
+    store_version,
+)
 from viridian_trainer.environment import VersionRef
-from viridian_trainer.errors import BadData
-from viridian_trainer.eventlog.parquet import ParquetEventLog
+from viridian_trainer.errors import BadData, BadUsage
 from viridian_trainer.lineage import Link, check_ledger, lineage
 from viridian_trainer.registry import Registry
 from viridian_trainer.reproduce import reproduce
@@ -27,15 +33,17 @@ def inspect(
     version: VersionArgument,
     registry: RegistryOption = "registry",
     model: ModelOption = "local",
-    parquet: Annotated[Path | None, typer.Option(help="event log: check that each event was used once")] = None,
+    parquet: LogOption = None,
+    source: SourceOption = None,
 ) -> None:
-    """Show a version's lineage down to the offsets of its events, and check it against the event log."""
+    """Show a version's lineage down to the offsets of its events; with an event log, check that it used each once."""
     store = open_registry(registry)
     links = lineage(store, model, _wanted(store, model, version))
     console.print(_provenance(links))
-    if parquet is None:
+    log = event_log(parquet, source)
+    if log is None:
         return
-    found = check_ledger(ParquetEventLog(parquet), links)
+    found = check_ledger(log, links)
     counts = {name: getattr(found, name) for name in ("entries", "events", "duplicates", "rejected")}
     show("Trained on, as the event log says", counts)
     if found.problems:
@@ -46,17 +54,20 @@ def inspect(
 @explained
 def replay(
     version: VersionArgument,
-    parquet: ParquetOption,
     registry: RegistryOption = "registry",
     model: ModelOption = "local",
+    parquet: LogOption = None,
+    source: SourceOption = None,
 ) -> None:
     """Train a version again from its manifest and compare bit for bit; ends with 65 if anything differs."""
-    store, stop = open_registry(registry), StopRequest()
+    log, store, stop = event_log(parquet, source), open_registry(registry), StopRequest()
+    if log is None:
+        raise BadUsage("name the event log: --parquet or --source")
     stop.install()
     wanted = _wanted(store, model, version)
     with bar("training again", None) as (progress, job):
         again = reproduce(
-            ParquetEventLog(parquet),
+            log,
             store,
             model,
             wanted,

@@ -59,11 +59,11 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True)
-        self.records = [self._read(path) for path in sorted(folder.glob("*.json"))]
+        self.records = self._all()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; the lock ends with the process, however it ends.
+        """Keep other processes out, and see what they did before; the lock ends with the process, however it ends.
 
         Raises
         ------
@@ -75,6 +75,7 @@ class Journal:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BadUsage(f"another loop works in {self._folder.parent}; stop it first") from None
+            self.records = self._all()
             yield
 
     @property
@@ -99,6 +100,9 @@ class Journal:
         if self.records and self.records[-1].number == record.number:
             self.records.pop()
         self.records.append(record)
+
+    def _all(self) -> list[UpdateRecord]:
+        return [self._read(path) for path in sorted(self._folder.glob("*.json"))]
 
     def _read(self, path: Path) -> UpdateRecord:
         try:

@@ -23,7 +23,8 @@ def next_record(log: EventLog, journal: Journal, settings: LoopSettings) -> Upda
     if end is None:
         return None
     kind = _kind(journal, settings)
-    fresh = champion.trained_to if champion else earliest
+    trained_to = champion.trained_to if champion else {}
+    fresh = {name: trained_to.get(name, earliest[name]) for name in end}  # a partition may be new
     return UpdateRecord(
         number=last.number + 1 if last else 1,
         kind=kind,
