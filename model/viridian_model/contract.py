@@ -108,7 +108,7 @@ class ModelSpec(BaseModel):
         architecture = resolve(self.architecture)
         try:
             return architecture.from_config(self.config, self.fields)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError, AssertionError) as error:  # torch's own layers assert
             raise BadBundle(f"model.json: {self.architecture} refuses its config: {error}") from error
 
 
@@ -127,6 +127,8 @@ def resolve(architecture: str) -> type[RankingModel]:
         raise BadBundle(f"architecture {architecture!r} is not in this image: {error}") from None
     except AttributeError:
         raise BadBundle(f"architecture {architecture!r}: {module_name} has no {class_name}") from None
+    except Exception as error:  # whatever a plug-in does while it is imported
+        raise BadBundle(f"architecture {architecture!r}: importing {module_name} fails: {error}") from error
     if not isinstance(found, type) or not issubclass(found, nn.Module):
         raise BadBundle(f"architecture {architecture!r} is not a torch.nn.Module class")
     needed = ("from_config", "embedding_tables", "signature")

@@ -49,3 +49,12 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that holds either its old or its new content, whenever the process or machine stops."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    unfinished.write_bytes(data)
+    sync(unfinished)
+    unfinished.rename(path)
+    sync(path.parent)

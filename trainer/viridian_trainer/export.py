@@ -19,6 +19,7 @@ from viridian_trainer import __version__, registry
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadData
 from viridian_trainer.training import Trained
+from viridian_trainer.training.train import identity
 
 GOLDEN_REQUESTS = 4
 GOLDEN_LIMIT = 4500
@@ -33,8 +34,10 @@ class Exported:
     tags: Mapping[str, str]
 
 
-def export(task: TrainInput, trained: Trained, parent: Bundle | None, folder: Path) -> Exported:
-    """Write the bundle into ``folder``; equal trainings give equal digests.
+def export(
+    task: TrainInput, trained: Trained, parent: Bundle | None, folder: Path, code: Code | None = None
+) -> Exported:
+    """Write the bundle into ``folder``; equal trainings by the same ``code`` (else: this one) give equal digests.
 
     Raises
     ------
@@ -43,7 +46,8 @@ def export(task: TrainInput, trained: Trained, parent: Bundle | None, folder: Pa
     """
     model = finish(trained.learner.model)
     golden = _golden(model, list(trained.learner.golden))
-    provenance = _provenance(task, trained, parent)
+    code = code or Code(version=__version__, image=os.environ.get("VIRIDIAN_IMAGE", ""))
+    provenance = _provenance(task, trained, parent, code)
     try:
         digest = write_bundle(
             folder,
@@ -77,10 +81,15 @@ def parent_tag(task: TrainInput) -> str:
     return task.parent.digest if task.parent and task.update.kind == "Incremental" else ""
 
 
-def _provenance(task: TrainInput, trained: Trained, parent: Bundle | None) -> Provenance:
+def _provenance(task: TrainInput, trained: Trained, parent: Bundle | None, code: Code) -> Provenance:
     counts = trained.learner.counts
     incremental = task.update.kind == "Incremental" and parent is not None
-    extra: dict[str, Any] = {"origin": dict(trained.origin), "replay": dict(trained.replay)}
+    extra: dict[str, Any] = {
+        "origin": dict(trained.origin),
+        "replay": dict(trained.replay),
+        "ledger": trained.learner.ledger.hexdigest,
+        "inputs": {**identity(task), "update": task.update.tag},
+    }
     return Provenance(
         model=task.model_name,
         kind=task.update.kind,
@@ -97,7 +106,7 @@ def _provenance(task: TrainInput, trained: Trained, parent: Bundle | None) -> Pr
             "rejected": counts.rejected,
             "replayed": counts.replayed,
         },
-        code=Code(version=__version__, image=os.environ.get("VIRIDIAN_IMAGE", "")),
+        code=code,
         **extra,
     )
 

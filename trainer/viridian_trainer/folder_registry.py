@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from viridian_model.storage import sync
 from viridian_trainer.environment import Update, VersionRef
 from viridian_trainer.registry import UPDATE, Registered, Run, VersionMissing
 
@@ -68,9 +69,12 @@ class FolderRegistry:
 
     def find(self, model: str, update: Update) -> Registered | None:
         """See ``Registry``."""
-        for version in self.versions(model):
-            if (found := self.read(model, version)).tags.get(UPDATE) == update.tag:
+        for version in reversed(self.versions(model)):
+            found = self.read(model, version)
+            if found.tags.get(UPDATE) == update.tag:
                 return found
+            if _is_older(found.tags.get(UPDATE, ""), update):
+                break
         return None
 
     def register(
@@ -84,7 +88,10 @@ class FolderRegistry:
         shutil.copytree(bundle, unfinished / "bundle")
         description = {"runID": run.run_id, "tags": dict(tags), "result": dict(result)}
         (unfinished / "version.json").write_text(json.dumps(description, indent=1))
+        for path in sorted(unfinished.rglob("*")):
+            sync(path)
         unfinished.rename(folder)
+        sync(folder.parent)
         return self.read(model, int(version))
 
     def fetch(self, model: str, version: VersionRef, folder: Path) -> Path:  # noqa: ARG002
@@ -93,6 +100,10 @@ class FolderRegistry:
         if not bundle.is_dir():
             raise VersionMissing(f"{bundle} does not exist")
         return bundle
+
+    def journal(self, model: str) -> Path:
+        """Where a loop keeps what it decided about ``model``."""
+        return self._folder / model / "journal"
 
     def versions(self, model: str) -> list[int]:
         """Numbers of the versions of ``model``, oldest first."""
@@ -103,3 +114,9 @@ class FolderRegistry:
         """Description of one version."""
         description: dict[str, Any] = json.loads((self._folder / model / str(version) / "version.json").read_text())
         return Registered(str(version), description["runID"], description["tags"], description["result"])
+
+
+def _is_older(tag: str, update: Update) -> bool:
+    """Whether ``tag`` is that of an earlier update of the same resource: none before it can be ``update``."""
+    uid, _, number = tag.rpartition("/")
+    return uid == update.uid and number.isdigit() and int(number) < update.number

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from viridian_trainer.environment import Update, VersionRef
-from viridian_trainer.errors import BadConfig, RegistryUnreachable
+from viridian_trainer.errors import BadConfig, GateInputMissing, RegistryUnreachable
 from viridian_trainer.registry import UPDATE, Registered, Run, VersionMissing
 from viridian_trainer.result import without_credentials
 
@@ -181,6 +181,21 @@ class MlflowRegistry:
             path = self._client.download_artifacts(version.run_id, RESULT_FILE, folder)
             result = json.loads(Path(path).read_text())
         return Registered(str(version.version), version.run_id, dict(version.tags), result)
+
+
+def download_run(uri: str, run: str, path: str, folder: Path) -> Path:
+    """Artifacts of a run below ``path``, downloaded into ``folder``.
+
+    Raises
+    ------
+    GateInputMissing
+        If there are none.
+    """
+    try:
+        with _answering(uri):
+            return Path(download_artifacts(run_id=run, artifact_path=path, dst_path=str(folder), tracking_uri=uri))
+    except VersionMissing as error:
+        raise GateInputMissing(f"run {run} has no {path}: {error}") from None
 
 
 def _quoted(text: str) -> str:

@@ -82,8 +82,8 @@ def train_task(
     return outcome
 
 
-def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry) -> dict[str, Any]:
-    """Judge a candidate and record the evidence; gives the result of the contract.
+def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry, *, evidence: bool = True) -> dict[str, Any]:
+    """Judge a candidate and record the evidence, unless it is not wanted; gives the result of the contract.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry) -> dic
     run = registry.start(task.update, "Evaluate", {"gate": task.gate.model_dump(), "holdout": task.holdout.wire()})
     try:
         with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
-            found = _evaluate_in(Path(folder), task, log, registry, run)
+            found = _evaluate_in(Path(folder), task, log, registry, run, evidence)
     except BaseException:
         run.end("FAILED")
         raise
@@ -191,7 +191,9 @@ def _result(registered: Registered) -> dict[str, Any]:
     return {**registered.result, "runID": registered.run_id, "version": registered.version}
 
 
-def _evaluate_in(folder: Path, task: EvaluateInput, log: EventLog, registry: Registry, run: Run) -> Summary:
+def _evaluate_in(
+    folder: Path, task: EvaluateInput, log: EventLog, registry: Registry, run: Run, evidence: bool
+) -> Summary:
     def bundle(version: VersionRef | None) -> Bundle | None:
         try:
             return fetch_bundle(registry, task.model_name, version, folder) if version else None
@@ -203,7 +205,7 @@ def _evaluate_in(folder: Path, task: EvaluateInput, log: EventLog, registry: Reg
         raise GateInputMissing("there is no candidate")
     schema = task.data.event_schema
     judged = evaluate(log, task.holdout, schema, task.gate, candidate, champion, reference)
-    for path in artifacts(judged, task, folder / "gate"):
+    for path in artifacts(judged, task, folder / "gate") if evidence else ():
         run.file(path, "gate")
     found = summary(judged)
     run.metrics({f"candidate_{k}": v for k, v in found["metrics"].get("candidate", {}).items()}, len(judged.holdout))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,6 +98,31 @@ def test_dead_letters_are_kept_once(source: RedisSource, client: redis.Redis) ->
     dead = client.xrange("clicks:dead")
     assert [fields[b"reason"] for _, fields in dead] == [b"field event is not JSON"] * 2  # type: ignore[union-attr]
     assert dead[0][1][b"event"] == b"{"  # type: ignore[index]
+
+
+def test_dead_letters_of_a_folder_are_kept_once_also_after_a_kill(tmp_path: Path) -> None:
+    events = rows(0, 4)
+    events[1], events[3] = {**events[1], "label": 7}, {**events[3], "user": None}
+    parquet(tmp_path / "log", events, partitions=1)
+    dead = tmp_path / "log" / "dead.jsonl"
+
+    def letters() -> list[tuple[str, str]]:
+        log = ParquetEventLog(tmp_path / "log")
+        for _ in range(2):
+            for entry in read(log, Window(log.earliest(), log.heads()), SCHEMA):
+                if entry.event is None:
+                    log.reject(entry.record, entry.rejection)
+        found = []
+        for line in dead.read_text().splitlines():
+            with suppress(ValueError):
+                found.append((json.loads(line)["offset"], json.loads(line)["reason"].split(" must")[0]))
+        return found
+
+    whole = [("2", "field 'label'"), ("4", "field 'user'")]
+    assert letters() == whole
+    assert letters() == whole
+    dead.write_text(dead.read_text()[:-10])  # killed in the middle of a line
+    assert letters() == whole
 
 
 def test_an_unreachable_log_is_temporary_and_shows_no_password() -> None:

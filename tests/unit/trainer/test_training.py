@@ -104,6 +104,14 @@ def test_incremental_training_resumes_with_its_replayed_events(tmp_path: Path) -
     assert resumed["digest"] == whole["digest"]
 
 
+def test_a_model_may_draw_from_any_generator(tmp_path: Path) -> None:
+    log = parquet(tmp_path / "log", rows(0, 2000))
+    task = replace(training(log, tmp_path / "log"), config={**CONFIG, "architecture": "noisy:Noisy"})
+    whole, _ = train_in(tmp_path / "a", task, log)
+    stopping(task, log, tmp_path / "b", 1000)
+    assert train_in(tmp_path / "b", task, log)[0]["digest"] == whole["digest"]
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     log = parquet(tmp_path / "log", rows(0, 3000))
     task = training(log, tmp_path / "log")

@@ -1,4 +1,4 @@
-"""Commands: ``run`` (the container task), ``generate``, ``train`` and ``evaluate``."""
+"""Commands: ``run`` (the container task), and those for one machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import typer
 
 from viridian_trainer import logs
 from viridian_trainer.cli.generate import generate
+from viridian_trainer.cli.join import join
+from viridian_trainer.cli.lineage import inspect, replay
 from viridian_trainer.cli.local import evaluate, train
+from viridian_trainer.cli.loop import loop
+from viridian_trainer.cli.verdict import verdict
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,8 +21,13 @@ app = typer.Typer(
     help="Train and judge models of Viridian, in a Job or on this machine.",
 )
 app.command()(generate)
+app.command()(join)
 app.command()(train)
 app.command()(evaluate)
+app.command()(verdict)
+app.command()(loop)
+app.command()(replay)
+app.command()(inspect)
 
 
 @app.command()

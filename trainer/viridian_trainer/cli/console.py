@@ -46,3 +46,32 @@ def show(title: str, rows: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
+
+
+class LoopBars:
+    """Two bars on standard error: how far the champion has come in the log, and the training that runs."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=errors)
+        self._log = self._progress.add_task("log", total=None)
+        self._training = self._progress.add_task("training", total=None)
+
+    def __enter__(self) -> LoopBars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def log(self, reached: int, total: int) -> None:
+        """Entries that the champion covers, of all in the log."""
+        self._progress.update(self._log, completed=reached, total=total)
+
+    def training(self, done: int, total: int) -> None:
+        """Events of the running training, of the entries of its window."""
+        self._progress.update(self._training, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(line, highlight=False)

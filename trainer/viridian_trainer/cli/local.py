@@ -10,28 +10,33 @@ import typer
 
 from viridian_trainer import registry as tags
 from viridian_trainer.cli.console import bar, console, explained, show
+from viridian_trainer.cli.options import (
+    DEFAULT_DATA,
+    JsonOption,
+    ModelOption,
+    ParquetOption,
+    RegistryOption,
+    json_object,
+    local_data,
+    open_registry,
+    reference,
+    store_version,
+)
 from viridian_trainer.environment import EvaluateInput, TrainInput, Update, VersionRef
 from viridian_trainer.errors import BadUsage
 from viridian_trainer.eventlog import Window
 from viridian_trainer.eventlog.parquet import ParquetEventLog
-from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.registry import Registered, Registry, VersionMissing
-from viridian_trainer.spec import Data, Gate, parse_part
+from viridian_trainer.spec import Gate, parse_part
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.task import evaluate_task, train_task
-
-ParquetOption = Annotated[Path, typer.Option(help="directory of segments, as written by generate")]
-RegistryOption = Annotated[str, typer.Option(help="a folder, or an address of MLflow (http://… or sqlite:///…)")]
-JsonOption = typer.Option(help="JSON, as in the ModelUpdate")
-
-DEFAULT_DATA = '{"schema": {"categorical": ["user", "item", "hour"]}, "holdout": {"fraction": 0.1}}'
 
 
 @explained
 def train(
     parquet: ParquetOption,
     registry: RegistryOption = "registry",
-    model: Annotated[str, typer.Option(help="name of the model")] = "local",
+    model: ModelOption = "local",
     full: Annotated[bool, typer.Option("--full", help="start a new lineage from the earliest event")] = False,
     parent: Annotated[str | None, typer.Option(help="version to go on from; else the newest")] = None,
     config: Annotated[str, JsonOption] = "{}",
@@ -40,7 +45,7 @@ def train(
     checkpoints: Annotated[Path, typer.Option(help="where checkpoints are kept")] = Path("checkpoints"),
 ) -> None:
     """Train the next version on everything appended since its parent, and register it."""
-    store = _open(registry)
+    store = open_registry(registry)
     newest = store.newest(model)
     start = None if full else (store_version(store, model, parent) if parent else newest)
     log = ParquetEventLog(parquet)
@@ -49,11 +54,11 @@ def train(
     task = TrainInput(
         update=Update("local", "local", model, number, 1, "Incremental" if start else "Full"),
         model_name=model,
-        data=_data(data, parquet),
-        parent=_reference(start),
+        data=local_data(data, parquet),
+        parent=reference(start),
         window=window,
         fresh=dict(json.loads(newest.tags[tags.TRAINED_TO]) if newest else window.start),
-        config=_object(config, "--config"),
+        config=json_object(config, "--config"),
         seed=seed,
         checkpoint_dir=checkpoints,
     )
@@ -70,14 +75,14 @@ def train(
 def evaluate(
     parquet: ParquetOption,
     registry: RegistryOption = "registry",
-    model: Annotated[str, typer.Option(help="name of the model")] = "local",
+    model: ModelOption = "local",
     candidate: Annotated[str | None, typer.Option(help="version to judge; else the newest")] = None,
     champion: Annotated[str | None, typer.Option(help="version to compare with; else the candidate's parent")] = None,
     gate: Annotated[str, JsonOption] = "{}",
     data: Annotated[str, JsonOption] = DEFAULT_DATA,
 ) -> None:
     """Judge a version on the events that were held out when it was trained."""
-    store = _open(registry)
+    store = open_registry(registry)
     judged = store_version(store, model, candidate) if candidate else store.newest(model)
     if judged is None:
         raise BadUsage(f"registry {registry} holds no version of model {model}; run train first")
@@ -85,38 +90,16 @@ def evaluate(
     task = EvaluateInput(
         update=Update("local", "local", model, int(judged.tags[tags.UPDATE].rpartition("/")[2]), 1, "Incremental"),
         model_name=model,
-        data=_data(data, parquet),
-        parent=_reference(against),
+        data=local_data(data, parquet),
+        parent=reference(against),
         candidate=VersionRef(judged.version, judged.tags[tags.DIGEST]),
         reference=None,
         holdout=Window.parse(judged.result["holdout"]),
-        gate=parse_part(Gate, _object(gate, "--gate"), "--gate"),
+        gate=parse_part(Gate, json_object(gate, "--gate"), "--gate"),
     )
     with console.status("judging"):
         outcome = evaluate_task(task, ParquetEventLog(parquet), store)
     show(f"{model} version {judged.version}: {outcome['verdict']} ({outcome['reason']})", _verdict_rows(outcome))
-
-
-def store_version(store: Registry, model: str, number: str) -> Registered:
-    """One version.
-
-    Raises
-    ------
-    BadUsage
-        If there is no such version.
-    """
-    try:
-        return store.version(model, number)
-    except VersionMissing as error:
-        raise BadUsage(str(error)) from None
-
-
-def _open(address: str) -> Registry:
-    if "://" not in address:
-        return FolderRegistry(Path(address))
-    from viridian_trainer.registration import MlflowRegistry
-
-    return MlflowRegistry(address)
 
 
 def _parent(store: Registry, model: str, judged: Registered) -> Registered | None:
@@ -130,24 +113,6 @@ def _parent(store: Registry, model: str, judged: Registered) -> Registered | Non
         if found.tags.get(tags.DIGEST) == digest:
             return found
     return None
-
-
-def _reference(found: Registered | None) -> VersionRef | None:
-    return VersionRef(found.version, found.tags[tags.DIGEST]) if found else None
-
-
-def _object(text: str, option: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise BadUsage(f"{option} must be a JSON object")
-    return value
-
-
-def _data(text: str, parquet: Path) -> Data:
-    return parse_part(Data, {**_object(text, "--data"), "source": {"parquet": {"path": str(parquet)}}}, "--data")
 
 
 def _train_rows(outcome: dict[str, Any]) -> dict[str, Any]:

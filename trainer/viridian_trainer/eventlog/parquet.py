@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from viridian_trainer.eventlog.log import Record
 from viridian_trainer.eventlog.offset import Offset, count_before, partition_order
 
 BATCH_ROWS = 4096
+DEAD_LETTERS = "dead.jsonl"
 
 
 class ParquetEventLog:
@@ -26,6 +28,7 @@ class ParquetEventLog:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._dead: set[tuple[str, Offset]] | None = None
 
     def heads(self) -> dict[str, Offset]:
         """See ``EventLog``."""
@@ -54,16 +57,18 @@ class ParquetEventLog:
             )
 
     def reject(self, record: Record, reason: str) -> None:
-        """Append the row to ``<dir>/dead.jsonl`` if the directory can be written."""
-        line = {
-            "partition": record.partition,
-            "offset": record.offset_after,
-            "reason": reason,
-            "event": record.payload,
-        }
-        if os.access(self._directory, os.W_OK):
-            with (self._directory / "dead.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, default=str) + "\n")
+        """Append the row to ``<dir>/dead.jsonl``, once however often the window is read, if it can be written."""
+        if not os.access(self._directory, os.W_OK):
+            return
+        path, place = self._directory / DEAD_LETTERS, (record.partition, record.offset_after)
+        if self._dead is None:
+            self._dead = _places(path)
+        if place in self._dead:
+            return
+        line = {"partition": place[0], "offset": place[1], "reason": reason, "event": record.payload}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, default=str) + "\n")
+        self._dead.add(place)
 
     def _partitions(self) -> dict[str, list[Path]]:
         if not self._directory.is_dir():
@@ -91,6 +96,22 @@ def write_segment(directory: Path, partition: str, rows: Sequence[Mapping[str, A
     pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), unfinished, compression="zstd")
     unfinished.rename(target)
     return target
+
+
+def _places(path: Path) -> set[tuple[str, Offset]]:
+    """Partition and offset of the dead letters in ``path``; a line cut short by a kill is ended and not counted."""
+    if not path.exists():
+        return set()
+    text = path.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
+    found = set()
+    for line in text.splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            letter = json.loads(line)
+            found.add((letter["partition"], letter["offset"]))
+    return found
 
 
 def _first(segment: Path) -> int:

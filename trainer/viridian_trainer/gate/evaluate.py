@@ -16,7 +16,7 @@ from viridian_trainer.eventlog import EventLog, Window, check_present, read
 from viridian_trainer.gate import hygiene
 from viridian_trainer.gate.metrics import NAMES, metrics_of
 from viridian_trainer.gate.scoring import Holdout, Scores, score
-from viridian_trainer.gate.slices import fields_of, masks
+from viridian_trainer.gate.slices import Mask, fields_of, masks
 from viridian_trainer.gate.statistics import (
     Difference,
     Floats,
@@ -34,7 +34,9 @@ CANDIDATE, CHAMPION, REFERENCE, BASELINE = "candidate", "champion", "reference",
 
 @dataclass(frozen=True)
 class Judged:
-    """A verdict with everything that led to it; logits ``[n]`` by model, the baseline included."""
+    """A verdict with everything that led to it; logits ``[n]`` by model, the baseline included, and masks
+    ``[n]`` by slice.
+    """
 
     verdict: Verdict
     evidence: Evidence
@@ -43,6 +45,7 @@ class Judged:
     holdout: Holdout
     logits: Mapping[str, Floats]
     gate: Gate = field(default_factory=Gate)
+    masks: Mapping[str, Mask] = field(default_factory=dict)
 
     @property
     def deciding(self) -> Compared:
@@ -85,7 +88,10 @@ def evaluate(
     rates = ItemCounts.load(kept).predict(holdout.items) if len(holdout) else np.zeros(0)
     logits = {name: answered.logits for name, answered in scores.items()}
     logits[BASELINE] = np.log(rates) - np.log1p(-rates)
-    return _judge(gate, candidate, scores, holdout, logits, failed, schema.user)
+    chosen: Mapping[str, Mask] = {}
+    if CHAMPION in scores and len(holdout) and not failed:
+        chosen = masks(gate.slices, holdout, scores[CHAMPION], schema.user)
+    return judge(gate, candidate.digest, holdout, logits, failed, chosen)
 
 
 def _check(gate: Gate) -> None:
@@ -127,33 +133,32 @@ def _hygiene_inputs(
     )
 
 
-def _judge(
+def judge(
     gate: Gate,
-    candidate: Bundle,
-    scores: Mapping[str, Scores],
+    candidate: str,
     holdout: Holdout,
     logits: Mapping[str, Floats],
     failed: Mapping[str, str],
-    user_field: str,
+    chosen: Mapping[str, Mask],
 ) -> Judged:
-    seed = int(candidate.digest[-8:], 16)
-    compare = _Comparison(gate, holdout, logits, seed)
+    """The verdict, from what an evaluation stores: nothing here looks at a model or an event log.
+
+    ``candidate`` is a digest, the seed of the bootstrap; ``logits`` are those of the models that took part
+    and of the baseline; ``failed`` are the checks of hygiene; ``chosen`` are the events of each slice.
+    """
+    compare = _Comparison(gate, holdout, logits, int(candidate[-8:], 16))
     metrics = {name: metrics_of(values, holdout.labels) for name, values in logits.items()} if len(holdout) else {}
-    slices: dict[str, Compared] = {}
-    if CHAMPION in scores and len(holdout) and not failed:
-        chosen = masks(gate.slices, holdout, scores[CHAMPION], user_field)
-        slices = {part.name: compare.part(part, chosen[part.name]) for part in gate.slices}
     evidence = Evidence(
         events=len(holdout),
         metrics=metrics.get(CANDIDATE, {}),
         hygiene=tuple(failed),
-        against_champion=compare.whole(CHAMPION) if CHAMPION in scores else None,
-        against_reference=compare.whole(REFERENCE) if REFERENCE in scores else None,
+        against_champion=compare.whole(CHAMPION) if CHAMPION in logits else None,
+        against_reference=compare.whole(REFERENCE) if REFERENCE in logits else None,
         against_baseline=compare.whole(BASELINE),
-        slices=slices,
+        slices={part.name: compare.part(part, chosen[part.name]) for part in gate.slices if part.name in chosen},
     )
     verdict = decide_verdict(evidence, gate.min_events, gate.floors)
-    return Judged(verdict, evidence, metrics, failed, holdout, logits, gate)
+    return Judged(verdict, evidence, metrics, failed, holdout, logits, gate, chosen)
 
 
 @dataclass(frozen=True)
@@ -174,7 +179,7 @@ class _Comparison:
         everything = np.ones(len(self.holdout), dtype=np.bool_)
         return Compared(self._difference(other, everything, self._confidence(1)), self.gate.margin)
 
-    def part(self, part: Slice, mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Compared:
+    def part(self, part: Slice, mask: Mask) -> Compared:
         """On the events of a slice, against the champion."""
         margin = SLICE_MARGIN_FACTOR * self.gate.margin if part.margin is None else part.margin
         return Compared(self._difference(CHAMPION, mask, self._confidence(len(self.gate.slices))), margin)
@@ -182,9 +187,7 @@ class _Comparison:
     def _confidence(self, parts: int) -> float:
         return 1 - (1 - self.gate.confidence) / (self.gate.looks * parts)
 
-    def _difference(
-        self, other: str, mask: np.ndarray[tuple[int], np.dtype[np.bool_]], confidence: float
-    ) -> Difference:
+    def _difference(self, other: str, mask: Mask, confidence: float) -> Difference:
         if not mask.any():
             return Difference(0.0, float("-inf"), float("inf"), float("inf"), 0, 0)
         labels, users = self.holdout.labels[mask], self.holdout.users[mask]

@@ -20,6 +20,10 @@ from viridian_trainer.gate.verdict import Compared
 #: The part of a result that an evaluation adds.
 Summary = dict[str, Any]
 
+#: Prefixes of the columns of ``predictions.parquet`` that hold a model's logits and the events of a slice.
+LOGIT, SLICE = "logit_", "slice_"
+EVIDENCE, PREDICTIONS = "evidence.json", "predictions.parquet"
+
 _SHORT = ("logloss", "auroc", "calibration", "ece")
 
 
@@ -62,9 +66,9 @@ def message(judged: Judged) -> str:
 def artifacts(judged: Judged, task: EvaluateInput, folder: Path) -> list[Path]:
     """Write ``evidence.json``, ``predictions.parquet`` and ``report.html`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    evidence = folder / "evidence.json"
+    evidence = folder / EVIDENCE
     evidence.write_text(json.dumps(_evidence(judged, task), indent=1, sort_keys=True))
-    predictions = folder / "predictions.parquet"
+    predictions = folder / PREDICTIONS
     pq.write_table(_predictions(judged), predictions, compression="zstd")
     report = folder / "report.html"
     report.write_text(page(judged, task.model_name, message(judged)), encoding="utf-8")
@@ -110,26 +114,34 @@ def _wire(compared: Compared) -> dict[str, float | None]:
     return {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}
 
 
-def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
+def comparisons(judged: Judged) -> dict[str, Any]:
+    """Every comparison as JSON: with the other models, and by slice."""
     compared = {
         CHAMPION: judged.evidence.against_champion,
         REFERENCE: judged.evidence.against_reference,
         BASELINE: judged.evidence.against_baseline,
     }
+    slices = judged.evidence.slices.items()
+    return {
+        "comparisons": {name: _wire(part) for name, part in compared.items() if part},
+        "slices": {
+            name: {**_wire(part), "events": part.difference.events, "users": part.difference.users}
+            for name, part in slices
+        },
+    }
+
+
+def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
     versions = {CANDIDATE: task.candidate, CHAMPION: task.parent, REFERENCE: task.reference}
     return {
         **summary(judged),
+        **comparisons(judged),
         "update": task.update.tag,
         "holdout": task.holdout.wire(),
         "gate": judged.gate.model_dump(mode="json", by_alias=True),
         "versions": {name: vars(version) for name, version in versions.items() if version},
         "metrics": {name: rounded(values) for name, values in judged.metrics.items()},
         "hygiene": dict(judged.hygiene),
-        "comparisons": {name: _wire(part) for name, part in compared.items() if part},
-        "slices": {
-            name: {**_wire(part), "events": part.difference.events, "users": part.difference.users}
-            for name, part in judged.evidence.slices.items()
-        },
         "duplicates": judged.holdout.duplicates,
         "rejected": judged.holdout.rejected,
     }
@@ -144,5 +156,6 @@ def _predictions(judged: Judged) -> pa.Table:
         "item": holdout.items,
         "label": holdout.labels.astype(np.int8),
     }
-    columns |= {f"logit_{name}": values for name, values in judged.logits.items()}
+    columns |= {f"{LOGIT}{name}": values for name, values in judged.logits.items()}
+    columns |= {f"{SLICE}{name}": mask for name, mask in judged.masks.items()}
     return pa.table(columns)

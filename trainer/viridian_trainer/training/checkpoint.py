@@ -24,6 +24,8 @@ from viridian_trainer.environment import Update
 from viridian_trainer.errors import BadConfig
 
 _log = logging.getLogger(__name__)
+#: Raised whenever the content of checkpoints changes, so that none of another trainer is continued.
+FORMAT = 2
 _NAME = re.compile(r"([0-9]{12})-([0-9a-f]{32})\.safetensors")
 
 
@@ -45,7 +47,7 @@ class CheckpointStore:
 
     def __init__(self, root: Path, update: Update, identity: Mapping[str, Any]) -> None:
         uid = re.sub(r"[^A-Za-z0-9-]", "_", update.uid)
-        key = digest_of({**identity, "update": update.tag}).removeprefix("sha256:")[:16]
+        key = digest_of({**identity, "update": update.tag, "format": FORMAT}).removeprefix("sha256:")[:16]
         self._directory = root / f"{uid}.{update.number}.{key}"
         self._prefix = f"{uid}."
 

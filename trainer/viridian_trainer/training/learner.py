@@ -16,7 +16,9 @@ from viridian_model.features import FeatureBatch
 from viridian_model.ids import hash_ids
 from viridian_trainer.eventlog import Entry, Event, Offset
 from viridian_trainer.eventlog.dedup import RecentIds, Watermark
+from viridian_trainer.eventlog.ledger import TrainedEntries
 from viridian_trainer.spec import TrainerConfig
+from viridian_trainer.training import randomness
 from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.replay import Sample, encode
@@ -54,6 +56,7 @@ class Learner:
         self.watermark = Watermark(lateness=lateness)
         self.popularity = ItemCounts()
         self.counts = Counts()
+        self.ledger = TrainedEntries()
         self.golden: deque[dict[str, Any]] = deque(maxlen=GOLDEN_ROWS)
         self._pending: list[Event] = []
 
@@ -82,6 +85,7 @@ class Learner:
         else:
             self.counts.late += self.watermark.is_late(entry.event.time)
             self._pending.append(entry.event)
+            self.ledger.add(entry)
 
     def step(self, replay: Sample, ratio: float) -> None:
         """Train once on the pending events and their share of replayed ones; nothing happens without events.
@@ -137,8 +141,9 @@ class Learner:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
         tensors = self.kept() | {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        tensors["random"] = torch.get_rng_state()
-        return tensors, {"offsets": self.offsets, "counts": asdict(self.counts), "golden": list(self.golden)}
+        tensors |= randomness.capture()
+        meta = {"offsets": self.offsets, "counts": asdict(self.counts), "golden": list(self.golden)}
+        return tensors, {**meta, "ledger": self.ledger.hexdigest}
 
     def load_state(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Go on from a checkpoint, in exactly the state that `state` gave."""
@@ -146,9 +151,10 @@ class Learner:
         self.model.load_state_dict(own)
         self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
         self.load_kept(tensors)
-        torch.set_rng_state(tensors["random"])
+        randomness.restore(tensors)
         self.offsets = dict(meta["offsets"])
         self.counts = Counts(**{field.name: meta["counts"][field.name] for field in fields(Counts)})
+        self.ledger = TrainedEntries(meta["ledger"])
         self.golden = deque(meta["golden"], maxlen=GOLDEN_ROWS)
 
 

@@ -26,6 +26,7 @@ from viridian_trainer.stop import StopRequest
 from viridian_trainer.training.checkpoint import Checkpoint, CheckpointStore
 from viridian_trainer.training.learner import Learner
 from viridian_trainer.training.progress import NOBODY, Observer, Progress
+from viridian_trainer.training.randomness import seed_all
 from viridian_trainer.training.replay import Sample, draw
 from viridian_trainer.window import Split, split_by_time
 
@@ -116,7 +117,7 @@ def _check_parent(spec: ModelSpec, parent: Bundle | None) -> None:
 
 
 def _make_deterministic(config: TrainerConfig, seed: int) -> None:
-    torch.manual_seed(seed)
+    seed_all(seed)
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.device == "cpu")
     # The default, said aloud, since torch warns otherwise.
@@ -124,7 +125,7 @@ def _make_deterministic(config: TrainerConfig, seed: int) -> None:
 
 
 def _new_learner(task: TrainInput, config: TrainerConfig, spec: ModelSpec, parent: Bundle | None) -> Learner:
-    torch.manual_seed(task.seed)
+    seed_all(task.seed)
     model = _on_device(parent.load_model() if parent else spec.build(), config.device)
     learner = Learner(model.train(), config, task.window.start, task.data.allowed_lateness)
     if parent:

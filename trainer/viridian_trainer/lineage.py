@@ -1,0 +1,145 @@
+"""Where a version comes from, and whether every event of its lineage was trained on exactly once.
+
+The ledger is computed from the event log: the entries between the recorded offsets are read again, repeated
+ids are left out as in training, and the digest of what remains must be the one in the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from viridian_model.canonical import digest_of
+from viridian_model.ids import id_hash
+from viridian_model.manifest import Manifest
+from viridian_model.schema import Schema
+from viridian_trainer.environment import VersionRef
+from viridian_trainer.errors import BadData
+from viridian_trainer.eventlog import EventLog, Offset, Window, count_before, read
+from viridian_trainer.eventlog.dedup import RecentIds
+from viridian_trainer.eventlog.ledger import TrainedEntries
+from viridian_trainer.registry import Registry, VersionMissing
+
+
+@dataclass(frozen=True)
+class Link:
+    """One version of a lineage."""
+
+    version: VersionRef
+    manifest: Manifest
+
+    @property
+    def trained(self) -> Window:
+        """The entries that training consumed."""
+        return Window(self.manifest.window.start, self.manifest.trained_to)
+
+    @property
+    def schema(self) -> Schema:
+        """The schema that the events were read by.
+
+        Raises
+        ------
+        BadData
+            If the manifest does not record it.
+        """
+        try:
+            return Schema.model_validate((self.manifest.model_extra or {})["inputs"]["data"]["event_schema"])
+        except (KeyError, TypeError, ValidationError):
+            raise BadData(f"version {self.version.version} does not record the inputs of its training") from None
+
+
+@dataclass
+class Ledger:
+    """Counts over a lineage, read from the event log; ``problems`` is empty if every event was used once."""
+
+    entries: int = 0
+    events: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def lineage(registry: Registry, model: str, newest: VersionRef) -> list[Link]:
+    """The versions from the Full update to ``newest``, each with its verified manifest.
+
+    Raises
+    ------
+    BadData
+        If a version is missing or is not the one that its child names.
+    """
+    links: list[Link] = []
+    wanted: VersionRef | None = newest
+    while wanted is not None:
+        link = Link(wanted, _manifest(registry, model, wanted))
+        links.append(link)
+        parent = link.manifest.parent
+        wanted = VersionRef(parent.version, parent.digest) if parent else None
+    return links[::-1]
+
+
+def check_ledger(log: EventLog, links: Sequence[Link]) -> Ledger:
+    """Read the log again and hold it against the manifests of a lineage.
+
+    Raises
+    ------
+    DataTrimmed
+        If the log no longer holds what was trained on.
+    """
+    ledger, recent, used = Ledger(), RecentIds(), set[int]()
+    position: dict[str, Offset] | None = None
+    for link in links:
+        if position is not None and (problem := _gap(position, link)):
+            ledger.problems.append(problem)
+        _read_again(log, link, ledger, recent, used)
+        position = dict(link.manifest.trained_to)
+    return ledger
+
+
+def _read_again(log: EventLog, link: Link, ledger: Ledger, recent: RecentIds, used: set[int]) -> None:
+    chain, events = TrainedEntries(), 0
+    for entry in read(log, link.trained, link.schema):
+        ledger.entries += 1
+        if entry.event is None:
+            ledger.rejected += 1
+        elif not recent.add(entry.event.id):
+            ledger.duplicates += 1
+        else:
+            events += 1
+            chain.add(entry)
+            if (key := id_hash(entry.event.id)) in used:
+                ledger.problems.append(f"{_name(link)} trained again on event {entry.event.id}")
+            used.add(key)
+    ledger.events += events
+    if (said := link.manifest.events.get("trained")) != events:
+        ledger.problems.append(f"{_name(link)} says {said} events, the log holds {events}")
+    recorded = (link.manifest.model_extra or {}).get("ledger")
+    if recorded != chain.hexdigest:
+        ledger.problems.append(f"{_name(link)} trained on other entries than the log holds, or in another order")
+
+
+def _gap(position: dict[str, Offset], link: Link) -> str:
+    for partition, begins in link.manifest.window.start.items():
+        before = count_before(position.get(partition, begins))
+        if before != count_before(begins):
+            return f"{_name(link)} begins at {begins} of partition {partition}, its parent ended at {before}"
+    return ""
+
+
+def _name(link: Link) -> str:
+    return f"version {link.version.version}"
+
+
+def _manifest(registry: Registry, model: str, version: VersionRef) -> Manifest:
+    try:
+        with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
+            obj = json.loads((registry.fetch(model, version, Path(folder)) / "manifest.json").read_bytes())
+    except (VersionMissing, OSError, ValueError) as error:
+        raise BadData(f"version {version.version} of model {model} cannot be read: {error}") from None
+    if digest_of(obj) != version.digest:
+        raise BadData(f"version {version.version} of model {model} is not {version.digest}")
+    return Manifest.from_json(obj)
