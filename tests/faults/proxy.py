@@ -9,20 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from faults.calls import Call, read_call
 from faults.mischief import Do, Fault, WatchFault
+from faults.threads import ThreadedServer, abort
 from faults.upstream import Upstream, read_upstream, write_kubeconfig
 from faults.watching import relay
 
 _HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "content-encoding", "accept-encoding"})
 
 
-class Proxy:
+class Proxy(ThreadedServer):
     """Serves on a free loopback port in a thread of its own, until it is left.
 
     Parameters
@@ -32,30 +33,24 @@ class Proxy:
     """
 
     def __init__(self, kubeconfig: Path, scratch: Path) -> None:
+        super().__init__()
         self._upstream: Upstream = read_upstream(kubeconfig, scratch)
-        self._scratch = scratch
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
         self._answers: dict[str, bytes] = {}
         self._watches: list[web.Request] = []
         self._away = False
+        #: set when the proxy ends
+        self.gone = threading.Event()
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
         self.watch_faults: list[WatchFault] = []
         self.phase = ""
         self.kubeconfig = scratch / "proxy-kubeconfig"
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._run()), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10), "the proxy did not start"
-        return self
-
     def __exit__(self, *_: object) -> None:
+        self.gone.set()
         for fault in self.faults:
             fault.released.set()
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        super().__exit__()
 
     def steps(self, since: int = 0) -> list[Call]:
         """Writes of updates from the call number ``since`` on."""
@@ -78,7 +73,7 @@ class Proxy:
     def away(self) -> Iterator[None]:
         """The API server cannot be reached: nothing is answered, watches break."""
         self._away = True
-        self._loop.call_soon_threadsafe(self.cut_watches)
+        self.call(self.cut_watches)
         try:
             yield
         finally:
@@ -87,22 +82,15 @@ class Proxy:
     def cut_watches(self) -> None:
         """Break every open watch; called in the proxy's thread."""
         for request in list(self._watches):
-            _abort(request)
+            abort(request)
 
-    async def _run(self) -> None:
-        self._stop = asyncio.Event()
+    async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._upstream.context)
         async with aiohttp.ClientSession(
             connector=connector, headers=self._upstream.headers, auto_decompress=False, read_bufsize=2**21
         ) as self._session:
-            app = web.Application(client_max_size=2**24)
-            app.router.add_route("*", "/{path:.*}", self._handle)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            write_kubeconfig(f"http://{host}:{port}", self.kubeconfig)
+            runner, port = await self._listen(self._handle, "127.0.0.1")
+            write_kubeconfig(f"http://127.0.0.1:{port}", self.kubeconfig)
             self._ready.set()
             await self._stop.wait()
             self.cut_watches()
@@ -112,7 +100,7 @@ class Proxy:
         call = read_call(len(self.calls), request.method, request.path, request.query, self.phase, time.time())
         self.calls.append(call)
         if self._away:
-            return _abort(request)
+            return abort(request)
         if call.verb == "watch":
             return await self._watch(request, call)
         fault = next((each for each in self.faults if each.takes(call)), None)
@@ -126,7 +114,7 @@ class Proxy:
             case Do.ANSWER:
                 answer = _refusal(fault)
             case Do.CUT:
-                answer = _abort(request)
+                answer = abort(request)
             case Do.STALE:
                 known = self._answers.get(call.url)
                 stale = known is not None and not call.write
@@ -136,7 +124,7 @@ class Proxy:
                 fault.happened.set()
                 if fault.do is Do.HOLD:
                     await asyncio.to_thread(fault.released.wait)
-                answer = _abort(request)
+                answer = abort(request)
         fault.happened.set()
         return answer
 
@@ -183,10 +171,3 @@ def _refusal(fault: Fault) -> web.Response:
     status |= {"reason": reasons.get(fault.code, "InternalError"), "message": "the proxy says so"}
     headers = {"Retry-After": "1"} if fault.code == 429 else {}
     return web.json_response(status, status=fault.code, headers=headers)
-
-
-def _abort(request: web.Request) -> web.Response:
-    """Cut the connection: no answer, no farewell."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=502)

@@ -14,9 +14,7 @@ from faults.mischief import Events
 _OVERTAKEN_WITHIN = 1.0
 
 
-async def relay(
-    request: web.Request, stream: aiohttp.ClientResponse, fault: Callable[[], str]
-) -> web.StreamResponse:
+async def relay(request: web.Request, stream: aiohttp.ClientResponse, fault: Callable[[], str]) -> web.StreamResponse:
     """Pass ``stream`` on until one side ends; ``fault`` is asked for every event."""
     answer = web.StreamResponse(status=stream.status, headers={"Content-Type": "application/json"})
     await answer.prepare(request)

@@ -12,6 +12,7 @@ from typing import Any
 
 API = "api/2.0/mlflow"
 ARTIFACTS = "api/2.0/mlflow-artifacts/artifacts"
+NAMES = ("user", "item", "hour")
 
 
 class Failure(Exception):
@@ -48,13 +49,17 @@ def golden(digest: str) -> dict[str, Any]:
     """Golden requests with the answers of the version with this digest."""
     examples = [("u1", "i1", "7"), ("u2", "i9", "21")]
     inputs = [
-        [{"name": name, "datatype": "BYTES", "shape": [1], "data": [value]} for name, value in zip(NAMES, row, strict=True)]
+        [
+            {"name": name, "datatype": "BYTES", "shape": [1], "data": [value]}
+            for name, value in zip(NAMES, row, strict=True)
+        ]
         for row in examples
     ]
     return {"tolerance": 1e-6, "requests": [{"inputs": each, "outputs": infer(digest, each)} for each in inputs]}
 
 
-NAMES = ("user", "item", "hour")
+def _tensor(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "datatype": "BYTES", "shape": [1], "data": [value]}
 
 
 class Mlflow:
