@@ -104,8 +104,8 @@ class LocalCaller(Counting):
         File with right answers by digest; read again when it changes.
     """
 
-    def __init__(self, address: str, model: str, golden: Path) -> None:
-        options = {"url": f"http://{address}/v2/models/{model}/infer", "rate": RATE, "mode": "both"}
+    def __init__(self, address: str, model: str, golden: Path, *, mode: str = "both") -> None:
+        options = {"url": f"http://{address}/v2/models/{model}/infer", "rate": RATE, "mode": mode}
         options |= {"duration": 86400, "inputs": INPUTS, "golden": golden}
         command = [sys.executable, "-m", "viridian_demo.load", "--live"]
         command += [f"--{name}={value}" for name, value in options.items()]
