@@ -199,7 +199,7 @@ def serve() -> None:
     state = Handler.state = State()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    server = Server(("", int(os.environ["VIRIDIAN_PORT"])), Handler)
+    server = Server((os.environ.get("VIRIDIAN_HOST", ""), int(os.environ["VIRIDIAN_PORT"])), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     state.load()
     stop.wait()
