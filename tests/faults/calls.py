@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-#: kinds whose writes are no step of an update: the Lease is renewed all the time
-BACKGROUND = frozenset({"leases"})
+#: kinds whose writes are no step of an update: the Lease is renewed all the time, Events tell what was done
+BACKGROUND = frozenset({"leases", "events"})
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -34,7 +34,7 @@ class Call:
 
     @property
     def step(self) -> bool:
-        """Whether it is a write of an update: no renewal of a Lease."""
+        """Whether it is a write that an update needs."""
         return self.write and self.resource not in BACKGROUND
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from faults.oracle import on_blue, since, succeeded
 from faults.world import Mark, World
 
 #: rounds of each measure in the lean and in the whole run
-LEAN, WHOLE = 2, 50
+LEAN, WHOLE = 1, 50
 STALE_TAIL, OWN_DELAY, BACK_WITHIN = 2.0, 0.05, 5.0
 _own_delays: list[float] = []
 

@@ -22,7 +22,7 @@ AFTER_THE_SWITCH = [
     pytest.param({"crash": True}, 1, id="one-of-three-crashes"),
     pytest.param({"crash": True}, 3, id="all-three-crash"),
     pytest.param({"unready": True}, 3, id="all-three-unready"),
-    pytest.param({"unready": True}, 1, id="one-of-three-unready"),
+    pytest.param({"unready": True}, 1, id="one-of-three-unready", marks=pytest.mark.thorough),
     pytest.param({"oom": True}, 1, id="one-of-three-out-of-memory"),
     pytest.param({"oom": True}, 3, id="all-three-out-of-memory", marks=pytest.mark.thorough),
     pytest.param({"status": 500}, 3, id="all-three-answer-500", marks=pytest.mark.thorough),
@@ -70,6 +70,7 @@ def test_before_the_switch(world: World, fault: dict[str, Any], reason: str) -> 
     _untouched(world, mark)
 
 
+@pytest.mark.thorough
 def test_a_slow_load_is_waited_for(world: World) -> None:
     world.settled()
     with faulty(world, slow=8):
@@ -79,6 +80,7 @@ def test_a_slow_load_is_waited_for(world: World) -> None:
     no_request_lost(world, mark)
 
 
+@pytest.mark.thorough
 def test_an_image_that_cannot_be_pulled(world: World) -> None:
     world.settled()
     mark = world.mark()
@@ -90,6 +92,7 @@ def test_an_image_that_cannot_be_pulled(world: World) -> None:
     _untouched(world, mark)
 
 
+@pytest.mark.thorough
 def test_a_cordoned_node_is_unschedulable(world: World) -> None:
     world.settled()
     nodes = [node["metadata"]["name"] for node in world.space.list("nodes")]
@@ -107,6 +110,7 @@ def test_a_cordoned_node_is_unschedulable(world: World) -> None:
     _untouched(world, mark)
 
 
+@pytest.mark.thorough
 def test_half_of_green_lost_before_the_switch_is_waited_for(world: World) -> None:
     world.settled()
     mark = world.update()
@@ -118,6 +122,7 @@ def test_half_of_green_lost_before_the_switch_is_waited_for(world: World) -> Non
     no_request_lost(world, mark)
 
 
+@pytest.mark.thorough
 def test_half_of_green_lost_in_the_bake_is_no_outage(world: World) -> None:
     world.settled()
     mark = world.update()
@@ -130,7 +135,7 @@ def test_half_of_green_lost_in_the_bake_is_no_outage(world: World) -> None:
     no_request_lost(world, mark)
 
 
-@pytest.mark.parametrize("phase", ["Scaling", "Baking"])
+@pytest.mark.parametrize("phase", ["Scaling", pytest.param("Baking", marks=pytest.mark.thorough)])
 def test_the_deployment_of_blue_is_deleted_and_comes_back(world: World, phase: str) -> None:
     world.settled()
     mark = world.update()
@@ -142,7 +147,7 @@ def test_the_deployment_of_blue_is_deleted_and_comes_back(world: World, phase: s
     no_request_lost(world, mark)
 
 
-@pytest.mark.parametrize("change", ["selector", "stripped"])
+@pytest.mark.parametrize("change", ["selector", pytest.param("stripped", marks=pytest.mark.thorough)])
 def test_the_selector_edited_in_the_bake_is_restored(world: World, change: str) -> None:
     world.settled()
     mark = world.update()

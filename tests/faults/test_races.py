@@ -16,8 +16,11 @@ from faults.world import Mark, World
 
 FIXED = {"deletionPolicy": "Retain"}
 PHASES = ("Training", "Evaluating", "Preparing", "Verifying", "Scaling", "Switching", "Baking")
-LEAN = {"Training", "Scaling", "Switching", "Baking"}
-CELLS = [pytest.param(phase, id=phase, marks=() if phase in LEAN else (pytest.mark.thorough,)) for phase in PHASES]
+
+
+def cells(*lean: str) -> list[Any]:
+    """Every phase; those that are not ``lean`` are run by the whole suite only."""
+    return [pytest.param(phase, id=phase, marks=() if phase in lean else (pytest.mark.thorough,)) for phase in PHASES]
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def lingering(world: World, phase: str) -> Iterator[Mark]:
         yield mark
 
 
-@pytest.mark.parametrize("phase", CELLS)
+@pytest.mark.parametrize("phase", cells("Switching"))
 def test_abort(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.request(f"abort/{mark.number + 1}")
@@ -42,7 +45,7 @@ def test_abort(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", CELLS)
+@pytest.mark.parametrize("phase", cells("Baking"))
 def test_promote(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         text = world.request(f"promote/{mark.number + 1}")
@@ -53,7 +56,7 @@ def test_promote(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", CELLS)
+@pytest.mark.parametrize("phase", cells("Scaling"))
 def test_new_serving_template(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         template = server(args=[phase, str(mark.number)])
@@ -69,7 +72,7 @@ def test_new_serving_template(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", CELLS)
+@pytest.mark.parametrize("phase", cells())
 def test_suspend(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.apply(suspend=True)
@@ -79,7 +82,7 @@ def test_suspend(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", CELLS)
+@pytest.mark.parametrize("phase", cells())
 def test_pin_to_what_serves(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         version = mark.status["active"]["version"]
@@ -90,7 +93,7 @@ def test_pin_to_what_serves(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", CELLS)
+@pytest.mark.parametrize("phase", cells("Switching"))
 def test_deleted_and_applied_again(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.space.kubectl("delete", "modelupdate", NAME, "--cascade=orphan")

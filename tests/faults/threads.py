@@ -20,7 +20,7 @@ class ThreadedServer(ABC):
         self._stop = asyncio.Event()
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()), daemon=True)
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._main()), daemon=True)
         self._thread.start()
         assert self._ready.wait(10), f"{type(self).__name__} did not start"
         return self
@@ -32,6 +32,13 @@ class ThreadedServer(ABC):
     def call(self, function: Callable[[], object]) -> None:
         """Run ``function`` in the server's thread."""
         self._loop.call_soon_threadsafe(function)
+
+    async def _main(self) -> None:
+        await self._serve()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     @abstractmethod
     async def _serve(self) -> None:

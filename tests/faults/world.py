@@ -97,10 +97,12 @@ class World:
         return self.space.request(NAME, verb)
 
     def update(self) -> Mark:
-        """Ask for an update; returns the moment before."""
+        """Ask for an update; returns the moment before.
+
+        A full one: whether there are new events plays no part.
+        """
         mark = self.mark()
-        self.append()
-        self.request("run")
+        self.request("retrain")
         return mark
 
     def prepare_faults(self, **by_version: Any) -> None:
