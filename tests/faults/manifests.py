@@ -27,7 +27,7 @@ def light_update(space: str, registry: str, redis: str, **changes: Any) -> Manif
         "data": {"source": {"redisStream": {"url": redis}}},
         "training": {"template": _template("trainer"), "config": {"batchSize": None, "learningRate": None}},
         "serving": {"replicas": REPLICAS, "template": server()},
-        "rollout": {"bake": {"duration": f"{BAKE}s", "interval": "1s", "failureLimit": 0, "deadline": "30s"}},
+        "rollout": {"bake": {"duration": f"{BAKE}s", "interval": "1s", "failureLimit": 2, "deadline": "30s"}},
     }
     return merged(model_update(space), merged({"spec": spec}, {"spec": changes}))
 
@@ -35,7 +35,9 @@ def light_update(space: str, registry: str, redis: str, **changes: Any) -> Manif
 def server(**changes: Any) -> Manifest:
     """Its serving template; ``changes`` are merged into the container."""
     reference = {"configMapKeyRef": {"name": FAULT, "key": FAULT, "optional": True}}
-    probe = {"httpGet": {"path": "/v2/health/ready", "port": 8080}, "periodSeconds": 1, "failureThreshold": 1}
+    # quick to see a fault, but patient with a machine that is busy
+    times = {"periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 5}
+    probe = {"httpGet": {"path": "/v2/health/ready", "port": 8080}, **times}
     more = {"env": [{"name": "VIRIDIAN_FAULT", "valueFrom": reference}], "readinessProbe": probe}
     return _template("server", **more, **changes)
 
