@@ -20,6 +20,7 @@ KINDS = (*(f"{code}-{what}" for code in CODES for what in ("write", "read")), "c
 WATCHES = tuple(Events)
 ALL = (*KINDS, *WATCHES)
 LEAN = (0, 9)
+BOTH = ("reads", "steps")
 #: so many calls of a phase go wrong, more than the client tries again at once
 TIMES = 6
 
@@ -70,7 +71,7 @@ def test_a_forbidden_resource_in_the_switch_never_strips_a_selector_or_scales_do
 
 
 def _unreadable(world: World, resource: str, phase: str, code: int) -> None:
-    reads = Fault(Do.ANSWER, Where(resource=resource, phases=(phase,), reads=True), times=12, code=code)
+    reads = Fault(Do.ANSWER, Where(resource=resource, phases=(phase,), reads=True), times=TIMES, code=code)
     world.settled()
     with world.proxy.disturbed(reads):
         succeeded(world, world.update())
@@ -81,17 +82,16 @@ def _unreadable(world: World, resource: str, phase: str, code: int) -> None:
 def test_errors_of_the_api_never_skip_the_gate(world: World, code: int) -> None:
     world.settled()
     world.apply(training={"config": {"verdict": "Reject"}})
-    faults = [Fault(Do.ANSWER, Where(phases=("Evaluating",), **{what: True}), times=9, code=code) for what in READ]
-    with world.proxy.disturbed(*faults):
-        mark = world.update()
-        record = world.ended(mark)
-    world.apply()
+    faults = [Fault(Do.ANSWER, Where(phases=("Evaluating",), **{what: True}), times=5, code=code) for what in BOTH]
+    try:
+        with world.proxy.disturbed(*faults):
+            mark = world.update()
+            record = world.ended(mark)
+    finally:
+        world.apply()
     assert (record["phase"], switches(world, mark)) == ("Rejected", [])
     assert invariants(world, mark) == []
     no_request_lost(world, mark)
-
-
-READ = ("reads", "steps")
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,10 @@ NEVER_READY = [
 def faulty(world: World, **fault: Any) -> Iterator[None]:
     """The next version starts with a fault."""
     world.prepare_faults(**{world.next_version(): fault})
-    yield
-    world.prepare_faults()
+    try:
+        yield
+    finally:
+        world.prepare_faults()
 
 
 @pytest.mark.parametrize(("fault", "pods"), AFTER_THE_SWITCH)
