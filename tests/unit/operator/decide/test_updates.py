@@ -455,6 +455,26 @@ def test_abort_before_the_switch_leaves_what_serves_alone(first: World, phase: P
     assert not first.jobs
 
 
+@pytest.mark.parametrize("cause", ["abort", "deadline"])
+def test_what_has_the_traffic_keeps_its_size_while_a_switch_is_taken_back(first: World, cause: str) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.SWITCHING)
+    assert first.serving_versions == {"2"}
+    if cause == "abort":
+        first.request("abort/2/x")
+        decision = first.step()
+    else:
+        update = first.status.update
+        assert update and update.deadline
+        first.status = first.status.but(update=update.but(deadline=first.now))
+        for pod in first.pods_of("2"):
+            pod.digest = "sha256:other"
+        decision = first.step()
+    assert first.status.phase is Phase.ROLLING_BACK
+    sizes = [each.replicas for each in decision.actions if isinstance(each, act.EnsureRevision)]
+    assert sizes == [3, 3]
+
+
 def test_abort_while_it_bakes_goes_back(first: World) -> None:
     to_bake(first)
     first.request("abort/2/x")
