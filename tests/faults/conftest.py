@@ -79,23 +79,23 @@ def event_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]
     server.stop()
 
 
-@pytest.fixture(scope="module")
+def _shared(fixture_name: str, config: pytest.Config) -> str:
+    """The lean run saves the time that a model for each module takes to be served."""
+    return "module" if config.getoption("--sweep") == "all" else "session"
+
+
+@pytest.fixture(scope=_shared)
 def world(
-    tools: Tools,
-    registry: RegistryProxy,
-    event_log: RedisServer,
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    tools: Tools, registry: RegistryProxy, event_log: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
-    """A served model of the module's own; ``FIXED`` of the module changes its spec."""
-    purpose = request.path.stem.removeprefix("test_").replace("_", "-")
-    folder, kubeconfig = tmp_path_factory.mktemp(purpose), Path(tools.kubeconfig)
-    space = Space.create(tools, purpose)
+    """A served model; cells leave it as they found it."""
+    folder, kubeconfig = tmp_path_factory.mktemp("world"), Path(tools.kubeconfig)
+    space = Space.create(tools, "faults")
     with ExitStack() as stack:
         stack.callback(space.delete)
         proxy = stack.enter_context(Proxy(kubeconfig, folder))
         timeline = stack.enter_context(Timeline(kubeconfig, space.name, folder))
-        made = World(space, proxy, timeline, registry, event_log.url, folder, getattr(request.module, "FIXED", {}))
+        made = World(space, proxy, timeline, registry, event_log.url, folder)
         stack.callback(made.close)
         made.start()
         made.serve_first()

@@ -22,6 +22,7 @@ Manifest = dict[str, Any]
 def light_update(space: str, registry: str, redis: str, **changes: Any) -> Manifest:
     """One served model; ``changes`` are merged into its spec."""
     spec: Manifest = {
+        "deletionPolicy": "Retain",
         "registry": {"trackingURI": registry},
         "trigger": {"onSpecChange": False},
         "data": {"source": {"redisStream": {"url": redis}}},

@@ -19,7 +19,7 @@ CODES = (403, 409, 422, 429, 500, 503)
 KINDS = (*(f"{code}-{what}" for code in CODES for what in ("write", "read")), "cut", "lost-reply", "delay", "stale")
 WATCHES = tuple(Events)
 ALL = (*KINDS, *WATCHES)
-LEAN = (0, 9)
+LEAN = (9,)
 BOTH = ("reads", "steps")
 #: so many calls of a phase go wrong, more than the client tries again at once
 TIMES = 6

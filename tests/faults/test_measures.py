@@ -12,17 +12,15 @@ from faults.measuring import record_value
 from faults.oracle import on_blue, since, succeeded
 from faults.world import Mark, World
 
-#: rounds of each measure in the lean and in the whole run
-LEAN, WHOLE = 1, 50
 STALE_TAIL, OWN_DELAY, BACK_WITHIN = 2.0, 0.05, 5.0
 _own_delays: list[float] = []
 
 
-def _rounds(whole: int) -> list[object]:
-    return [pytest.param(n, id=f"{n:02}", marks=() if n < LEAN else pytest.mark.thorough) for n in range(whole)]
+def _rounds(lean: int, whole: int) -> list[object]:
+    return [pytest.param(n, id=f"{n:02}", marks=() if n < lean else pytest.mark.thorough) for n in range(whole)]
 
 
-@pytest.mark.parametrize("round_", _rounds(10))
+@pytest.mark.parametrize("round_", _rounds(1, 10))
 def test_kept_connections_leave_the_old_version(world: World, round_: int) -> None:
     world.settled()
     service = (world.timeline.get("Service", NAME) or {})["spec"]
@@ -49,7 +47,7 @@ def test_the_selector_follows_the_proof_at_once(world: World) -> None:
     assert statistics.median(_own_delays) <= OWN_DELAY
 
 
-@pytest.mark.parametrize("round_", _rounds(WHOLE))
+@pytest.mark.parametrize("round_", _rounds(0, 50))
 def test_traffic_is_back_soon_after_a_crash(world: World, round_: int) -> None:
     world.settled()
     mark = world.update()

@@ -23,13 +23,13 @@ AFTER_THE_SWITCH = [
     pytest.param({"crash": True}, 3, id="all-three-crash"),
     pytest.param({"unready": True}, 3, id="all-three-unready"),
     pytest.param({"unready": True}, 1, id="one-of-three-unready", marks=pytest.mark.thorough),
-    pytest.param({"oom": True}, 1, id="one-of-three-out-of-memory"),
+    pytest.param({"oom": True}, 1, id="one-of-three-out-of-memory", marks=pytest.mark.thorough),
     pytest.param({"oom": True}, 3, id="all-three-out-of-memory", marks=pytest.mark.thorough),
     pytest.param({"status": 500}, 3, id="all-three-answer-500", marks=pytest.mark.thorough),
 ]
 NEVER_READY = [
     pytest.param({"crash": True}, "CrashLoop", id="crash-in-load"),
-    pytest.param({"oom": True}, "OutOfMemory", id="out-of-memory-in-load"),
+    pytest.param({"oom": True}, "OutOfMemory", id="out-of-memory-in-load", marks=pytest.mark.thorough),
     pytest.param({"digest": "sha256:other"}, "IdentityMismatch", id="wrong-digest"),
 ]
 

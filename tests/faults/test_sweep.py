@@ -11,7 +11,7 @@ from faults.mischief import Do, Fault, Where
 from faults.oracle import succeeded
 from faults.world import World
 
-LEAN, MOST = 8, 40
+LEAN, MOST = 5, 40
 STEPS = Where(steps=True)
 #: phases between the creation of green and the end of the bake
 AROUND_THE_SWITCH = ("Preparing", "Verifying", "Scaling", "Switching", "Baking")

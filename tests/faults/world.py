@@ -43,7 +43,7 @@ class Mark:
 
 @dataclass
 class World:
-    """See the module; ``fixed`` are changes of the spec that stay for all its tests."""
+    """See the module; ``fixed`` are changes of the spec that stay for all tests that follow."""
 
     space: Space
     proxy: Proxy
