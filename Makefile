@@ -42,9 +42,11 @@ images: ## build the images that changed and give them to the cluster
 demo: venv ## the whole loop once, for real, with users who must not notice (DATA=movielens for real data)
 	@$(PY) -m viridian_demo --data $(DATA)
 
-.PHONY: test test-unit bench explore
-test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster
-	@$(SESSION) -- $(PY) -m pytest tests/unit tests/chart tests/cluster $(ARGS)
+.PHONY: test test-unit test-faults bench explore
+test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
+	@$(SESSION) -- $(PY) -m pytest tests/unit tests/chart tests/cluster tests/faults $(ARGS)
+test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
+	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(ARGS)

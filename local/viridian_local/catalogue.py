@@ -95,4 +95,7 @@ PROJECT = (
     _project("trainer", "model/viridian_model", "trainer/viridian_trainer", on="torch"),
     _project("server", "model/viridian_model", "server/viridian_server", on="torch"),
 )
-ALL = {image.name: image for image in (*SYSTEM, *PROJECT)}
+# What the fault tests train and serve with: small, and started in no time.
+LIGHT = "tests/faults/light"
+TESTS = (Image("light", f"{LIGHT}/Containerfile", files=(LIGHT,), root=LIGHT, base="python"),)
+ALL = {image.name: image for image in (*SYSTEM, *PROJECT, *TESTS)}

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,14 @@ def until[T](look: Callable[[], T], what: str, seconds: float = 30) -> T:
 class Operator:
     """One process; ``notes`` of all of them are in one file."""
 
-    def __init__(self, directory: Path, kubeconfig: Path, number: int, **environment: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kubeconfig: Path,
+        number: int,
+        program: Sequence[str] = (str(PROGRAM),),
+        **environment: str,
+    ) -> None:
         self._log = directory / f"operator-{number}.log"
         self._notes = directory / "notes"
         self._notes.touch()
@@ -43,7 +50,7 @@ class Operator:
         }
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, PROGRAM],
+                [sys.executable, *program],
                 env=os.environ | variables | environment,
                 stdout=log,
                 stderr=log,

@@ -96,7 +96,7 @@ def _abort(d: Draft, request: ParsedRequest) -> str:
     green, service = d.update.green, d.seen.active_service
     switched = green is not None and service is not None and service.revision == green.hash
     if d.update.phase is Phase.SWITCHING and switched:
-        d.put(active=green, previous=d.status.active, preview=None)
+        d.put(active=green, previous=d.status.active)
     if d.update.phase is Phase.BAKING or (d.update.phase is Phase.SWITCHING and switched):
         roll_back(d, Reason.ABORTED, f"aborted by request {request.text}")
     else:

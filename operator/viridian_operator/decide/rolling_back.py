@@ -28,6 +28,8 @@ def roll_back(d: Draft, reason: Reason, message: str, *, quarantine: bool = Fals
         target=blue.hash,
         deadline=d.now + _limit(d),
     )
+    # what is left is active now; were it the preview as well, it would shrink to its size while it has the traffic
+    d.put(preview=None)
     d.put_update(intent=intent)
     d.enter(Phase.ROLLING_BACK, message, limit=_limit(d), reason=reason)
     d.note(Reason.ROLLING_BACK, f"going back to version {blue.version}: {message}", warn=True)

@@ -108,10 +108,10 @@ def _waiting(d: Draft, *, switched: bool) -> str:
 
 def _give_back(d: Draft, message: str) -> None:
     if d.status.active is None:
-        d.put(active=green_of(d), previous=None, preview=None)
+        d.put(active=green_of(d), previous=None)
         finish(d, Phase.FAILED, Reason.SWITCH_FAILED, message)
         return
-    d.put(active=green_of(d), previous=d.status.active, preview=None)
+    d.put(active=green_of(d), previous=d.status.active)
     roll_back(d, Reason.SWITCH_FAILED, message)
 
 

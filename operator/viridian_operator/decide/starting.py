@@ -54,6 +54,8 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         return
     if size(window) == 0:
         d.put(pending_trigger=None)
+        if trigger.kind == Reason.REQUESTED:
+            d.note(Reason.NO_NEW_DATA, "nothing was started: the log holds no events after the watermark", warn=True)
         return
     kind = Kind.FULL if full else Kind.INCREMENTAL
     parent = champion.model if champion and not full else None

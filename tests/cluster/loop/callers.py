@@ -1,38 +1,31 @@
-"""The load client of the demo in a pod, followed through its log."""
+"""The load client of the demo, in a pod or beside the test, followed through its lines."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from loop.manifests import caller
+from loop.manifests import INPUTS, caller
 from loop.space import Space
 
 RATE = 120
 COUNTERS = ("sent", "ok", "failed", "mixed", "wrong", "oldAfterNew")
 
 
-class Caller:
-    """Calls the model at ``RATE`` requests per second until it is stopped.
+class Counting:
+    """Counters of a running load client; ``log`` prints its lines."""
 
-    Parameters
-    ----------
-    golden
-        Right answers by digest; other answers to the same inputs count as wrong.
-    """
-
-    def __init__(self, space: Space, golden: dict[str, Any]) -> None:
-        self._space = space
+    def __init__(self, log: subprocess.Popen[str]) -> None:
         self._news = threading.Condition()
         self._latest: dict[str, Any] = {}
         self._summary: dict[str, Any] = {}
-        space.apply(*caller(space.name, RATE, golden))
-        space.wait_for("pod/caller", "condition=Ready", 120)
-        self._log = self._open_log()
+        self._log = log
         threading.Thread(target=self._follow, daemon=True).start()
         self._wait(lambda: self._latest.get("ok", 0) > 0, 120, "the caller got no answer")
 
@@ -49,15 +42,14 @@ class Caller:
 
     def stop(self) -> dict[str, Any]:
         """Stop it; returns its summary."""
-        self._space.kubectl("delete", "pod", "caller", "--wait=false")
+        self._end()
         self._wait(lambda: bool(self._summary), 60, "the caller left no summary")
         self._log.wait(60)
         return self._summary
 
-    def _open_log(self) -> subprocess.Popen[str]:
-        tools = self._space.tools
-        command = [tools.kubectl_path, "logs", "-f", "caller", "-n", self._space.name]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tools.env})
+    def _end(self) -> None:
+        """Ask the client to end."""
+        self._log.terminate()
 
     def _wait(self, condition: Callable[[], bool], seconds: float, otherwise: str) -> None:
         with self._news:
@@ -75,3 +67,46 @@ class Caller:
                 else:
                     self._latest = found
                 self._news.notify_all()
+
+
+class Caller(Counting):
+    """Calls the model at ``RATE`` requests per second from a pod until it is stopped.
+
+    Parameters
+    ----------
+    golden
+        Right answers by digest; other answers to the same inputs count as wrong.
+    """
+
+    def __init__(self, space: Space, golden: dict[str, Any]) -> None:
+        self._space = space
+        space.apply(*caller(space.name, RATE, golden))
+        space.wait_for("pod/caller", "condition=Ready", 120)
+        super().__init__(self._open_log())
+
+    def _end(self) -> None:
+        self._space.kubectl("delete", "pod", "caller", "--wait=false")
+
+    def _open_log(self) -> subprocess.Popen[str]:
+        tools = self._space.tools
+        command = [tools.kubectl_path, "logs", "-f", "caller", "-n", self._space.name]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tools.env})
+
+
+class LocalCaller(Counting):
+    """The same from this machine, for clusters whose Services it reaches.
+
+    Parameters
+    ----------
+    address
+        Of the Service, with its port.
+    golden
+        File with right answers by digest; read again when it changes.
+    """
+
+    def __init__(self, address: str, model: str, golden: Path, *, mode: str = "both") -> None:
+        options = {"url": f"http://{address}/v2/models/{model}/infer", "rate": RATE, "mode": mode}
+        options |= {"duration": 86400, "inputs": INPUTS, "golden": golden}
+        command = [sys.executable, "-m", "viridian_demo.load", "--live"]
+        command += [f"--{name}={value}" for name, value in options.items()]
+        super().__init__(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))

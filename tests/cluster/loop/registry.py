@@ -18,10 +18,10 @@ TIMEOUT = 30
 
 
 class Mlflow:
-    """The registry at a local port."""
+    """The registry at an address."""
 
-    def __init__(self, port: int) -> None:
-        self._base = f"http://127.0.0.1:{port}"
+    def __init__(self, address: str) -> None:
+        self._base = address
 
     def aliases(self, model: str) -> dict[str, str]:
         """Version of every alias."""
@@ -73,7 +73,7 @@ class Mlflow:
 def mlflow(tools: Tools) -> Iterator[Mlflow]:
     """The registry of the release."""
     with forwarded(tools, SYSTEM, "service/viridian-mlflow", 5000) as port:
-        yield Mlflow(port)
+        yield Mlflow(f"http://127.0.0.1:{port}")
 
 
 def _with_tags(version: dict[str, Any]) -> dict[str, Any]:

@@ -474,6 +474,26 @@ def test_abort_before_the_switch_leaves_what_serves_alone(first: World, phase: P
     assert not first.jobs
 
 
+@pytest.mark.parametrize("cause", ["abort", "deadline"])
+def test_what_has_the_traffic_keeps_its_size_while_a_switch_is_taken_back(first: World, cause: str) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.phase is Phase.SWITCHING)
+    assert first.serving_versions == {"2"}
+    if cause == "abort":
+        first.request("abort/2/x")
+        decision = first.step()
+    else:
+        update = first.status.update
+        assert update and update.deadline
+        first.status = first.status.but(update=update.but(deadline=first.now))
+        for pod in first.pods_of("2"):
+            pod.digest = "sha256:other"
+        decision = first.step()
+    assert first.status.phase is Phase.ROLLING_BACK
+    sizes = [each.replicas for each in decision.actions if isinstance(each, act.EnsureRevision)]
+    assert sizes == [3, 3]
+
+
 def test_abort_while_it_bakes_goes_back(first: World) -> None:
     to_bake(first)
     first.request("abort/2/x")
@@ -725,6 +745,16 @@ def test_numbers_of_jobs_that_outlived_a_lost_status_are_not_used_again(first: W
     first.status = ModelUpdateStatus()
     more_events(first)
     assert first.status.update and first.status.update.number == 3
+
+
+def test_a_run_without_new_events_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(World, "_before", staticmethod(lambda offset, _: offset))  # nothing is held out
+    world = World()
+    world.settle()
+    world.request("run/now")
+    world.step()
+    assert any(note.reason == "NoNewData" for note in world.notes)
+    assert world.status.update and world.status.update.number == 1
 
 
 def test_traffic_is_not_moved_from_ready_pods_to_none(first: World) -> None:

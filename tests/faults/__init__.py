@@ -1,0 +1,1 @@
+"""Faults at every step of an update, with the invariants and a load client as oracle."""

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from apiserver import ApiServer
+from loop.installing import SYSTEM
+from loop.space import Space
+from mlflow_server import mlflow_server
+from redis_server import RedisServer
+
+from faults.proxy import Proxy
+from faults.registry import RegistryProxy
+from faults.timeline import Timeline
+from faults.world import World
+from viridian_demo.commands import Tools
+from viridian_local.addresses import HOST
+from viridian_operator.api.crd import render
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and "world" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A bare API server, to try the proxy against."""
+    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bare_proxy(apiserver: ApiServer, tmp_path: Path) -> Iterator[Proxy]:
+    """A proxy before it."""
+    with Proxy(apiserver.kubeconfig, tmp_path) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def tools() -> Iterator[Tools]:
+    """kubectl for the cluster of KUBECONFIG, with the CRD, and with no operator but those of the tests."""
+    kubeconfig = os.environ.get("KUBECONFIG")
+    assert kubeconfig, "KUBECONFIG names no cluster: start one with `make cluster-up`, or leave these tests out"
+    tools = Tools.find(kubeconfig, os.environ.get("VIRIDIAN_BIN_DIR"))
+    tools.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render())
+    installed = tools.kubectl("get", "deployment", "viridian", "-n", SYSTEM, "--ignore-not-found", "-o", "name").strip()
+    if installed:
+        size = tools.get("deployment", "viridian", SYSTEM)["spec"]["replicas"]
+        tools.kubectl("scale", installed, "-n", SYSTEM, "--replicas=0")
+    yield tools
+    if installed:
+        tools.kubectl("scale", installed, "-n", SYSTEM, f"--replicas={size}")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProxy]:
+    """MLflow on this machine, behind a proxy that pods reach, too."""
+    host = os.environ.get("VIRIDIAN_TEST_HOST", HOST)
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri, RegistryProxy(uri, host) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def event_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Redis on this machine; of the pods none reads it."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+def _shared(fixture_name: str, config: pytest.Config) -> str:
+    """The lean run saves the time that a model for each module takes to be served."""
+    return "module" if config.getoption("--sweep") == "all" else "session"
+
+
+@pytest.fixture(scope=_shared)
+def world(
+    tools: Tools, registry: RegistryProxy, event_log: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """A served model; cells leave it as they found it."""
+    folder, kubeconfig = tmp_path_factory.mktemp("world"), Path(tools.kubeconfig)
+    space = Space.create(tools, "faults")
+    with ExitStack() as stack:
+        stack.callback(space.delete)
+        proxy = stack.enter_context(Proxy(kubeconfig, folder))
+        timeline = stack.enter_context(Timeline(kubeconfig, space.name, folder))
+        made = World(space, proxy, timeline, registry, event_log.url, folder)
+        stack.callback(made.close)
+        made.start()
+        made.serve_first()
+        yield made

@@ -1,0 +1,92 @@
+"""How long callers wait for the new version, how fast the switch follows the proof, how fast a rollback is."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from loop.callers import LocalCaller
+from loop.manifests import NAME
+
+from faults.measuring import record_value
+from faults.oracle import on_blue, since, succeeded
+from faults.world import Mark, World
+
+STALE_TAIL, OWN_DELAY, BACK_WITHIN = 2.0, 0.05, 5.0
+_own_delays: list[float] = []
+
+
+def _rounds(lean: int, whole: int) -> list[object]:
+    return [pytest.param(n, id=f"{n:02}", marks=() if n < lean else pytest.mark.thorough) for n in range(whole)]
+
+
+@pytest.mark.parametrize("round_", _rounds(1, 10))
+def test_kept_connections_leave_the_old_version(world: World, round_: int) -> None:
+    world.settled()
+    service = (world.timeline.get("Service", NAME) or {})["spec"]
+    address = f"{service['clusterIP']}:{service['ports'][0]['port']}"
+    kept = LocalCaller(address, world.space.name, world.folder / "golden.json", mode="keepalive")
+    mark = world.update()
+    record = succeeded(world, mark)
+    summary = kept.stop()
+    versions = {each["digest"]: each for each in summary["versions"]}
+    old = versions[mark.status["active"]["digest"]]["lastTime"]
+    tail = max(0.0, old - versions[record["digest"]]["firstTime"])
+    record_value("stale-tail", "s", tail, "first answer of the new version to the last of the old, kept connections")
+    record_value("own-delay", "ms", _own_delay(world, mark) * 1000, "green proven to the write of the selector")
+    writes = [call for call in world.proxy.calls[mark.call :] if call.write and call.resource != "leases"]
+    record_value("writes", "requests", float(len(writes)), "writes of an update, events among them")
+    _own_delays.append(_own_delay(world, mark))
+    assert summary["total"]["failed"] == 0
+    assert tail <= STALE_TAIL
+
+
+@pytest.mark.thorough  # one value tells nothing on a busy machine
+def test_the_selector_follows_the_proof_at_once(world: World) -> None:
+    assert _own_delays, "measured by the tests above"
+    assert statistics.median(_own_delays) <= OWN_DELAY
+
+
+@pytest.mark.parametrize("round_", _rounds(0, 50))
+def test_traffic_is_back_soon_after_a_crash(world: World, round_: int) -> None:
+    world.settled()
+    mark = world.update()
+    status = world.phase(mark, "Baking")
+    green, version = status["active"]["hash"], status["active"]["version"]
+    world.prepare_faults(**{version: {"crash": True}})
+    world.strike(green, {"crash": True})
+    record = world.ended(mark)
+    world.prepare_faults()
+    assert record["phase"] == "RolledBack", record["message"]
+    on_blue(world, mark)
+    back = _back(world, mark, green)
+    record_value(
+        "rollback-after-crash", "s", back, "first EndpointSlice without a pod of green to the selector on blue"
+    )
+    assert back <= BACK_WITHIN
+
+
+def _own_delay(world: World, mark: Mark) -> float:
+    """From the request that writes the intent to the one that changes the Service."""
+    calls = world.proxy.calls[mark.call :]
+    switch = next(
+        c for c in calls if c.resource == "services" and c.name == NAME and c.phase == "Switching" and c.write
+    )
+    intents = [c for c in calls if c.resource == "modelupdates" and c.write and c.phase == "Scaling"]
+    return switch.moment - intents[-1].moment
+
+
+def _back(world: World, mark: Mark, green: str) -> float:
+    changes = since(world, mark)
+    selected = [c for c in changes if c.kind == "Service" and c.name == NAME]
+    back = next(c for c in reversed(selected) if c.object["spec"]["selector"].get("viridian.dev/revision") != green)
+    switched = next(c for c in selected if c.object["spec"]["selector"].get("viridian.dev/revision") == green)
+    slices = [c for c in changes if c.kind == "EndpointSlice" and c.version > switched.version and _lost(c)]
+    return max(0.0, back.moment - slices[0].moment) if slices and slices[0].version < back.version else 0.0
+
+
+def _lost(change: object) -> bool:
+    labels = change.object["metadata"].get("labels") or {}  # type: ignore[attr-defined]
+    endpoints = change.object.get("endpoints") or ()  # type: ignore[attr-defined]
+    ready = [each for each in endpoints if (each.get("conditions") or {}).get("ready") is not False]
+    return labels.get("kubernetes.io/service-name") == NAME and len(ready) < len(endpoints)

@@ -1,0 +1,60 @@
+"""SIGKILL after single writes of an update: the next process ends it as if nothing had happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from faults.calls import Call
+from faults.mischief import Do, Fault, Where
+from faults.oracle import succeeded
+from faults.world import World
+
+LEAN, MOST = 5, 40
+STEPS = Where(steps=True)
+#: phases between the creation of green and the end of the bake
+AROUND_THE_SWITCH = ("Preparing", "Verifying", "Scaling", "Switching", "Baking")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "place" in metafunc.fixturenames:
+        if metafunc.config.getoption("--sweep") == "all":
+            places: list[Any] = [pytest.param(number, id=f"write-{number:02}") for number in range(1, MOST + 1)]
+        else:
+            places = [pytest.param((part, LEAN), id=f"{part}-of-{LEAN}-around-the-switch") for part in range(LEAN)]
+        metafunc.parametrize("place", places)
+
+
+@pytest.fixture(scope="module")
+def writes(world: World) -> list[Call]:
+    """The writes of an undisturbed update."""
+    mark = world.update()
+    succeeded(world, mark)
+    return world.proxy.steps(mark.call)
+
+
+def test_an_undisturbed_update_needs_few_writes(writes: list[Call]) -> None:
+    assert len(writes) <= MOST, [str(call) for call in writes]
+    print(f"{len(writes)} writes: {', '.join(map(str, writes))}")
+
+
+def test_killed_after_a_write(world: World, writes: list[Call], place: int | tuple[int, int]) -> None:
+    number = place if isinstance(place, int) else _spread(writes, *place)
+    if number > len(writes):
+        pytest.skip(f"an update has {len(writes)} writes")
+    fault = Fault(Do.HOLD, STEPS, nth=number)
+    world.settled()
+    with world.proxy.disturbed(fault):
+        mark = world.update()
+        assert fault.happened.wait(60), f"there was no write {number}"
+        world.kill()
+    world.start(wait=False)
+    print(f"killed after write {number}: {fault.hit[0]}")
+    succeeded(world, mark)
+
+
+def _spread(writes: list[Call], part: int, parts: int) -> int:
+    """A write around the switch, these being spread evenly."""
+    around = [number for number, call in enumerate(writes, 1) if call.phase in AROUND_THE_SWITCH]
+    return around[part * (len(around) - 1) // (parts - 1)]

@@ -1,0 +1,132 @@
+"""Everything that happened to the objects of a namespace, in the order in which the API server made it happen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from faults.threads import ThreadedServer
+from faults.upstream import read_upstream
+
+Object = dict[str, Any]
+PATHS = {
+    "Service": "/api/v1/namespaces/{}/services",
+    "Pod": "/api/v1/namespaces/{}/pods",
+    "EndpointSlice": "/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "Job": "/apis/batch/v1/namespaces/{}/jobs",
+    "ModelUpdate": "/apis/viridian.dev/v1alpha1/namespaces/{}/modelupdates",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One event of a watch; ``version`` orders the events of all kinds, as they come from one etcd."""
+
+    version: int
+    type: str
+    kind: str
+    object: Object
+    moment: float
+
+    @property
+    def name(self) -> str:
+        """Of the object."""
+        return str(self.object["metadata"]["name"])
+
+
+class Timeline(ThreadedServer):
+    """Watches a namespace directly, not through the proxy."""
+
+    def __init__(self, kubeconfig: Path, namespace: str, scratch: Path) -> None:
+        super().__init__()
+        self._upstream, self._namespace = read_upstream(kubeconfig, scratch), namespace
+        self._news = threading.Condition()
+        self._changes: list[Change] = []
+        self._now: dict[tuple[str, str], Object] = {}
+
+    def since(self, version: int = 0) -> list[Change]:
+        """Changes after ``version`` in their true order."""
+        with self._news:
+            found = [change for change in self._changes if change.version > version]
+        return sorted(found, key=lambda change: change.version)
+
+    @property
+    def version(self) -> int:
+        """The newest version seen."""
+        with self._news:
+            return max((change.version for change in self._changes), default=0)
+
+    def get(self, kind: str, name: str) -> Object | None:
+        """The newest state of an object; None if there is none."""
+        with self._news:
+            return self._now.get((kind, name))
+
+    def list(self, kind: str, **labels: str) -> list[Object]:
+        """The newest states of all objects of a kind with these labels."""
+        with self._news:
+            found = [obj for (each, _), obj in self._now.items() if each == kind]
+        return [obj for obj in found if labels.items() <= (obj["metadata"].get("labels") or {}).items()]
+
+    def wait[T](self, look: Callable[[], T], seconds: float, what: str) -> T:
+        """The first truthy answer of ``look``, asked anew at every change."""
+        deadline = time.monotonic() + seconds
+        while True:
+            with self._news:
+                seen = len(self._changes)
+            if found := look():
+                return found
+            with self._news:
+                changed = self._news.wait_for(lambda: len(self._changes) > seen, deadline - time.monotonic())  # noqa: B023
+            assert changed, f"not within {seconds:.0f} s: {what}"
+
+    async def _serve(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._upstream.context)
+        async with aiohttp.ClientSession(
+            self._upstream.url, connector=connector, headers=self._upstream.headers, read_bufsize=2**21
+        ) as self._session:
+            watches = [asyncio.create_task(self._follow(kind)) for kind in PATHS]
+            self._ready.set()
+            await self._stop.wait()
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _follow(self, kind: str) -> None:
+        path, version = PATHS[kind].format(self._namespace), ""
+        while True:
+            if not version:
+                async with self._session.get(path) as answer:
+                    listed = await answer.json()
+                version = listed["metadata"]["resourceVersion"]
+                for item in listed["items"]:
+                    self._add("ADDED", kind, item)
+            query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
+            async with self._session.get(path, params=query, timeout=aiohttp.ClientTimeout()) as stream:
+                async for line in stream.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        version = ""
+                        break
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        self._add(event["type"], kind, event["object"])
+
+    def _add(self, what: str, kind: str, obj: Object) -> None:
+        version = int(obj["metadata"]["resourceVersion"])
+        change = Change(version, what, kind, obj, time.time())
+        with self._news:
+            self._changes.append(change)
+            if what == "DELETED":
+                self._now.pop((kind, change.name), None)
+            else:
+                self._now[kind, change.name] = obj
+            self._news.notify_all()
