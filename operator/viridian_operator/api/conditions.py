@@ -34,7 +34,6 @@ class Reason(StrEnum):
     # spec
     INVALID_SPEC = "InvalidSpec"
     NAME_TAKEN = "NameTaken"
-    SUSPENDED = "Suspended"
     PINNED = "Pinned"
     PIN_FAILED = "PinFailed"
     # triggers
@@ -65,7 +64,6 @@ class Reason(StrEnum):
     REPLICA_FAILURE = "ReplicaFailure"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
-    SOURCE_UNREACHABLE = "SourceUnreachable"
     VERSION_MISSING = "VersionMissing"
     # gate
     GATE_PASSED = "GatePassed"
@@ -73,7 +71,6 @@ class Reason(StrEnum):
     GATE_INCONCLUSIVE = "Inconclusive"
     QUARANTINED = "Quarantined"
     REPEATEDLY_REJECTED = "RepeatedlyRejected"
-    BACKING_OFF = "BackingOff"
     # rollout
     PREPARING = "Preparing"
     VERIFIED = "Verified"
@@ -84,7 +81,6 @@ class Reason(StrEnum):
     IDENTITY_MISMATCH = "IdentityMismatch"
     GOLDEN_FAILED = "GoldenFailed"
     AWAITING_APPROVAL = "AwaitingApproval"
-    APPROVED = "Approved"
     APPROVAL_EXPIRED = "ApprovalExpired"
     SWITCHING = "Switching"
     SWITCHED = "TrafficSwitched"
@@ -95,7 +91,6 @@ class Reason(StrEnum):
     ENDPOINTS_LOST = "EndpointsLost"
     BAKE_INCONCLUSIVE = "BakeInconclusive"
     ROLLING_BACK = "RollingBack"
-    ROLLED_BACK = "RolledBack"
     ROLLBACK_BLOCKED = "RollbackBlocked"
     REVISION_FAILED = "RevisionFailed"
     # ends by people
@@ -104,10 +99,8 @@ class Reason(StrEnum):
     SUPERSEDED = "Superseded"
     # drift and repair
     ROLLED_BACK_BY_REQUEST = "RolledBackByRequest"
-    DATA_GAP = "DataGap"
     ALIAS_DRIFT = "AliasDrift"
     ALIAS_PENDING = "AliasPending"
-    CHILD_RESTORED = "ChildRestored"
     SELECTOR_RESTORED = "SelectorRestored"
     STANDING_IN = "StandingIn"
     STATUS_RECOVERED = "StatusRecovered"
