@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from datetime import datetime
 
 import pytest
 from loop.callers import LocalCaller
@@ -64,6 +65,28 @@ def test_traffic_is_back_soon_after_a_crash(world: World, round_: int) -> None:
         "rollback-after-crash", "s", back, "first EndpointSlice without a pod of green to the selector on blue"
     )
     assert back <= BACK_WITHIN
+
+
+@pytest.mark.parametrize("round_", _rounds(0, 12))
+def test_traffic_is_back_soon_after_a_failed_check(world: World, round_: int) -> None:
+    world.settled()
+    mark = world.update()
+    green = world.phase(mark, "Baking")["active"]["hash"]
+    world.strike(green, {"status": 500})
+    record = world.ended(mark)
+    assert (record["phase"], record["reason"]) == ("RolledBack", "HealthCheckFailed"), record["message"]
+    on_blue(world, mark)
+    back = _back_after_check(world, mark, green)
+    record_value("rollback-after-check", "s", back, "beginning of the health check that failed to the selector on blue")
+    assert back <= BACK_WITHIN
+
+
+def _back_after_check(world: World, mark: Mark, green: str) -> float:
+    results = world.status()["update"]["bake"]["results"]
+    failed = min(datetime.fromisoformat(each["checkedAt"]) for each in results if each["outcome"] == "Failed")
+    selected = [c for c in since(world, mark) if c.kind == "Service" and c.name == NAME]
+    back = next(c for c in reversed(selected) if c.object["spec"]["selector"].get("viridian.dev/revision") != green)
+    return back.moment - failed.timestamp()
 
 
 def _own_delay(world: World, mark: Mark) -> float:
