@@ -92,7 +92,7 @@ def test_pin_to_what_serves(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", cells("Switching"))
+@pytest.mark.parametrize("phase", cells())
 def test_deleted_and_applied_again(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.space.kubectl("delete", "modelupdate", NAME, "--cascade=orphan")

@@ -135,7 +135,9 @@ class World:
 
     def mark(self) -> Mark:
         """Now."""
-        number = int((self.status().get("update") or {}).get("number", 0))
+        # a status that was lost and rebuilt knows no update, but the number of the last one
+        status = self.status()
+        number = int((status.get("update") or status.get("seen") or {}).get("number", 0))
         counters = self.load.counters() if self.load else {}
         return Mark(number, self.timeline.version, len(self.proxy.calls), counters, self.status())
 
