@@ -91,6 +91,9 @@ class Watchman:
         evaluation = update.get("evaluation") or {}
         if evaluation.get("verdict") == "Pass" or evaluation.get("overriddenBy") or update.get("kind") == "Pin":
             self._passed.add((update.get("candidate") or {}).get("digest", ""))
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "InvariantViolated":
+                self._note(change, f"the operator itself found: {condition['message']}")
         for known in (status.get("active"), status.get("champion"), status.get("previous")):
             self._passed.add((known or {}).get("digest", ""))
 

@@ -41,6 +41,7 @@ def status(phase: str, verdict: str = "Pass", **more: Any) -> Change:
 
 BEGIN = [status("Evaluating", "Inconclusive"), deployment(BLUE, 3), service(BLUE), endpoints(3), deployment(GREEN, 3)]
 AFTER = {"active": {"hash": GREEN, "digest": GREEN}, "previous": {"hash": BLUE, "digest": BLUE}}
+VIOLATED = [{"type": "InvariantViolated", "message": "broken"}]
 GOOD = [*BEGIN, status("Switching"), service(GREEN), endpoints(3), status("Baking", **AFTER)]
 
 
@@ -53,6 +54,9 @@ def test_an_update_as_it_should_be() -> None:
     ("changes", "told"),
     [
         pytest.param([*BEGIN, service(None)], "selects", id="stripped-selector"),
+        pytest.param(
+            [*BEGIN, status("Baking", conditions=VIOLATED)], "itself found: broken", id="found-by-the-operator"
+        ),
         pytest.param([*BEGIN, service(BLUE, "DELETED")], "deleted", id="deleted-service"),
         pytest.param([*BEGIN, service(GREEN)], "passed no gate", id="switch-without-pass"),
         pytest.param([*BEGIN, endpoints(0)], "no ready endpoint", id="no-endpoint"),

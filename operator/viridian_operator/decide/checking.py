@@ -37,8 +37,8 @@ def due_at(rollout: Rollout, check: HealthCheck, bake: Bake) -> datetime:
 
 
 def is_due(rollout: Rollout, check: HealthCheck, bake: Bake, now: datetime) -> bool:
-    """Whether a result is wanted now; a last one in the future tells of a clock that went back."""
-    return now >= due_at(rollout, check, bake) or _last(check, bake) > now
+    """Whether a result is wanted now."""
+    return now >= due_at(rollout, check, bake)
 
 
 def _last(check: HealthCheck, bake: Bake) -> datetime:
@@ -53,7 +53,7 @@ def account(rollout: Rollout, bake: Bake, results: Iterable[CheckResult], now: d
     records = {record.name: record for record in bake.results}
     for result in results:
         check = known.get(result.name)
-        if check is not None and not _counted_already(records.get(result.name), result, now):
+        if check is not None and not _counted_already(records.get(result.name), result):
             records[result.name] = counted(records.get(result.name), result, interval_of(rollout, check), now)
     return with_records(bake, checks, records.values(), now)
 
@@ -68,8 +68,8 @@ def with_records(bake: Bake, checks: Iterable[HealthCheck], records: Iterable[Ch
     return bake.but(checked_at=now, results=results, passed_seconds=min(seconds, default=0.0))
 
 
-def _counted_already(record: CheckResult | None, result: CheckResult, now: datetime) -> bool:
-    if record is None or record.checked_at is None or result.checked_at is None or record.checked_at > now:
+def _counted_already(record: CheckResult | None, result: CheckResult) -> bool:
+    if record is None or record.checked_at is None or result.checked_at is None:
         return False
     return result.checked_at <= record.checked_at
 

@@ -13,6 +13,9 @@ from viridian_operator.decide.decision import Note, Severity
 from viridian_operator.decide.invariants import Violation
 from viridian_operator.decide.observation import Observation
 
+#: seconds between two tries
+ASK_AGAIN = 5.0
+
 
 @dataclass
 class Draft:
@@ -69,6 +72,10 @@ class Draft:
     def look_after(self, seconds: float) -> None:
         """Wake up in so many seconds at the latest."""
         self.look_at(self.now + timedelta(seconds=seconds))
+
+    def ask_again(self) -> None:
+        """Wake up for another try at something that no event tells of: the registry, the event log."""
+        self.look_after(ASK_AGAIN)
 
     def enter(self, phase: Phase, message: str, *, limit: timedelta | None, reason: Reason | None = None) -> None:
         """Go to the next phase, which ends ``limit`` from now at the latest."""

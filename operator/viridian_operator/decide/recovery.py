@@ -11,8 +11,6 @@ from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.window import total
 
-_ASK_AGAIN = 5.0
-
 
 def recover(d: Draft) -> None:
     """Find what serves if status does not say, then its lineage in the registry."""
@@ -109,7 +107,7 @@ def _recover_champion(d: Draft, version: str) -> None:
     if d.status.champion is not None or registry.lacks(f"version:{version}"):
         d.put(recovering=None)
     elif registry.version is None or registry.version.version != version or registry.aliases is None:
-        d.look_after(_ASK_AGAIN)
+        d.ask_again()
     elif "champion" not in registry.aliases:
         d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
     elif registry.aliases["champion"] != version:

@@ -12,8 +12,6 @@ from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.scaling import scale
 from viridian_operator.decide.window import WindowImpossible, entries_before, origin, size, window_from
 
-_ASK_AGAIN = 5.0
-
 
 def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
     update = Update(
@@ -38,7 +36,7 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     if heads is None:
         d.put(pending_trigger=trigger)
         d.stalled = None
-        d.look_after(_ASK_AGAIN)
+        d.ask_again()
         return
     if not d.status.origin:
         d.put(origin=origin(heads, data.start))

@@ -17,7 +17,6 @@ from viridian_operator.decide.observation import JobState, JobView, RegisteredVe
 from viridian_operator.decide.window import entries_before
 
 TASK = "train"
-_ASK_AGAIN = 5.0
 _REGISTRY_GRACE = timedelta(minutes=10)
 
 
@@ -60,7 +59,7 @@ def _complete(d: Draft, job: JobView) -> None:
     missing = registry.lacks(f"update:{d.seen.uid}/{d.update.number}")
     if registry.error or (registry.version is None and not missing):
         d.say(f"trained; waiting for the registry: {registry.error or 'not asked yet'}")
-        d.look_after(_ASK_AGAIN)
+        d.ask_again()
         if d.update.deadline and d.now >= d.update.deadline + _REGISTRY_GRACE:
             finish(d, Phase.FAILED, Reason.REGISTRY_UNREACHABLE, registry.error or "the registry did not answer")
         return

@@ -17,7 +17,6 @@ from viridian_operator.decide.starting import start_pin, start_redeploy, start_t
 
 #: after too many failures in a row, so many times the usual number of new events count as new
 MUCH_NEW_DATA = 8
-_ASK_AGAIN = 5.0
 #: phases in which a newer trigger may still replace the update
 _REPLACEABLE = frozenset({Phase.QUEUED, Phase.TRAINING, Phase.EVALUATING, Phase.PREPARING, Phase.VERIFYING})
 
@@ -48,7 +47,7 @@ def _pinned(d: Draft) -> None:
     if registry.lacks(f"version:{pin.version}"):
         d.stalled = (Reason.PIN_FAILED, f"the registry has no version {pin.version} of {d.spec.model.name}")
     elif registry.version is None or registry.version.version != str(pin.version):
-        d.look_after(_ASK_AGAIN)
+        d.ask_again()
     elif not registry.version.digest:
         d.stalled = (
             Reason.PIN_FAILED,
@@ -106,7 +105,7 @@ def _first_model(d: Draft) -> Trigger | None:
     if d.status.active is not None or d.status.champion is not None:
         return None
     if d.seen.heads is None or d.seen.heads.total == 0:
-        d.look_after(_ASK_AGAIN)
+        d.ask_again()
         return None
     return Trigger(kind=Reason.FIRST_MODEL, at=d.now)
 
@@ -156,7 +155,7 @@ def _new_events(d: Draft, *, factor: int) -> Trigger | None:
         base = d.status.champion.total if d.status.champion and d.status.champion.total else 0
     threshold = base + wanted * factor
     if heads is None:
-        d.look_after(_ASK_AGAIN)
+        d.ask_again()
     elif heads.total >= threshold:
         return Trigger(kind=Reason.NEW_EVENTS, detail=f"{heads.total - base} new events", at=d.now)
     d.wake_at_total = threshold

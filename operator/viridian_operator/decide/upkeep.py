@@ -32,7 +32,6 @@ ACTIVE, PREVIEW, PREVIOUS = "active", "preview", "previous"
 _FULL_SIZE = frozenset({Phase.SCALING, Phase.SWITCHING})
 _BEFORE_SWITCH = frozenset({Phase.PREPARING, Phase.VERIFYING, Phase.SCALING, Phase.SWITCHING})
 _STANDING_BY = frozenset({Phase.BAKING, Phase.ROLLING_BACK})
-_ASK_AGAIN = 5.0
 
 
 def plan(d: Draft) -> tuple[Action, ...]:
@@ -66,7 +65,7 @@ def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
 
 
 def _active_size(d: Draft) -> int:
-    if d.running and replaces(d.update) and d.update.phase in (*_BEFORE_SWITCH, Phase.ROLLING_BACK):
+    if d.running and replaces(d.status.update) and d.update.phase in (*_BEFORE_SWITCH, Phase.ROLLING_BACK):
         return 0
     return _bake_size(d) if d.running and d.update.phase in _STANDING_BY else d.spec.serving.replicas
 
@@ -81,7 +80,7 @@ def _previous_size(d: Draft, previous: Revision) -> int:
         return 0 if replaces(d.update) and d.update.phase is Phase.BAKING else _bake_size(d)
     if stood_in_for(d):
         return d.spec.serving.replicas
-    if _expired(d, previous) or (d.status.update and replaces(d.status.update)):
+    if _expired(d, previous) or replaces(d.status.update):
         return 0
     d.look_at(previous.until)
     return d.spec.rollout.keep_previous.replicas
@@ -98,7 +97,7 @@ def _revisions(d: Draft) -> Iterator[Action]:
         golden = version.golden if version and version.version == revision.version else ""
         if not exists and role == PREVIEW and not _asked(d, revision):
             # the golden requests go into the immutable ConfigMap, so the registry is asked first
-            d.look_after(_ASK_AGAIN)
+            d.ask_again()
             continue
         if not exists or (replicas and not d.seen.ready_of(revision.hash)):
             yield EnsureAdminSecret()  # without it no pod starts
@@ -163,7 +162,7 @@ def _leftovers(d: Draft) -> Iterator[Action]:
     """Revisions that neither status nor a Service refers to; never on a guess about what serves."""
     if d.status.active is None and d.status.update is None:
         return
-    stays = replaces(d.status.update) if d.status.update else False
+    stays = replaces(d.status.update)
     kept = {r.hash for r, role, size in _referenced(d) if size or role != PREVIOUS or (stays and not _expired(d, r))}
     if target := traffic_target(d):
         kept.add(target.hash)
@@ -220,7 +219,7 @@ def _aliases(d: Draft) -> Iterator[Action]:
     aliases, found = d.status.aliases, d.seen.registry.aliases
     if aliases.confirmed or not aliases.wanted:
         return
-    d.look_after(_ASK_AGAIN)
+    d.ask_again()
     if found is None:
         return
     owed = tuple((alias, version) for alias, version in aliases.wanted.items() if found.get(alias) != version)
@@ -231,7 +230,7 @@ def _aliases(d: Draft) -> Iterator[Action]:
 def _tags(d: Draft) -> Iterator[Action]:
     if not d.status.owed_tags:
         return
-    d.look_after(_ASK_AGAIN)
+    d.ask_again()
     version = d.seen.registry.version
     for owed in d.status.owed_tags:
         if version is not None and version.version == owed.version:

@@ -109,12 +109,22 @@ def test_an_idle_resource_costs_no_request(start: Start, apiserver, namespace) -
     leader, standby = start(), start()
     until(lambda: keys <= {*leader.passes(), *standby.passes()}, "a pass for each")
     until(lambda: "watch endpointslices" in apiserver.requests("viridian-operator/"), "the watches")
-    time.sleep(1)  # whatever the start still had to ask
+    _watch_lease(apiserver, 2)  # whatever the start still had to ask
     before, passes = len(apiserver.requests("viridian-operator/")), len(leader.notes()) + len(standby.notes())
-    time.sleep(6)  # long enough to see anything that is done every few seconds
+    _watch_lease(apiserver, 12)  # long enough to see anything that is done every few seconds
     later = apiserver.requests("viridian-operator/")[before:]
     assert {each for each in later if not each.endswith(" leases")} == set()
     assert len(leader.notes()) + len(standby.notes()) == passes
+
+
+def _watch_lease(apiserver: ApiServer, count: int) -> None:
+    """Until leader and standby have asked for the Lease ``count`` times more: time as the operators know it."""
+
+    def asked() -> int:
+        return sum(each.endswith(" leases") for each in apiserver.requests("viridian-operator/"))
+
+    begun = asked()
+    until(lambda: asked() >= begun + count, f"{count} more requests for the Lease", 60)
 
 
 def test_watches_select_on_the_server(start: Start, apiserver: ApiServer) -> None:

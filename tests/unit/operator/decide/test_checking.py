@@ -124,14 +124,6 @@ def test_nothing_changes_without_results() -> None:
     assert account(rollout(READY), bake, (), START + timedelta(hours=1)) is bake
 
 
-def test_a_clock_that_went_back_does_not_stop_the_checks() -> None:
-    spec = rollout(READY)
-    bake = after(spec, ready="PP")
-    now = START - timedelta(hours=1)
-    assert is_due(spec, spec.health_checks[0], bake, now)
-    assert account(spec, bake, [seen("ready", "P", -3600)], now).passed_seconds == 30
-
-
 def test_without_checks_an_endpoint_has_to_be_seen() -> None:
     spec = rollout()
     assert not holds(spec, fresh())

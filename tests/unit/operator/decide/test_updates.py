@@ -739,6 +739,19 @@ def test_a_clock_that_is_set_back_makes_no_phase_longer(first: World) -> None:
     assert first.now - began < timedelta(minutes=5)
 
 
+def test_a_clock_that_is_set_back_in_a_long_bake_puts_off_no_check(first: World) -> None:
+    bake = first.spec.rollout.bake.but(duration=timedelta(minutes=10))
+    first.spec = first.spec.but(rollout=first.spec.rollout.but(bake=bake))
+    to_bake(first)
+    half_way = first.now + timedelta(minutes=6)
+    first.run(lambda w: w.now >= half_way)
+    first.now -= timedelta(minutes=5)
+    began = first.now
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    assert first.now - began < timedelta(minutes=5)
+
+
 def test_numbers_of_jobs_that_outlived_a_lost_status_are_not_used_again(first: World) -> None:
     more_events(first)
     first.run(lambda w: w.status.phase is Phase.TRAINING)
