@@ -71,7 +71,7 @@ def _back(entry: dict[str, Any], summary: dict[str, Any]) -> float:
 
 def _undo(tools: Tools, number: int) -> float:
     """Break a plain Deployment of the same server, undo it at the failed check, wait for the last bad answer."""
-    _plain(tools, "1")
+    _plain(tools)
     _plain(tools, json.dumps({"fail_after": {"seconds_ready": 5, "status": 500}}))
     probe = _Probe(tools)
     probe.until(ok=False)
@@ -80,7 +80,7 @@ def _undo(tools: Tools, number: int) -> float:
     return probe.until(ok=True) - began
 
 
-def _plain(tools: Tools, fault: str) -> None:
+def _plain(tools: Tools, fault: str = "") -> None:
     """The Deployment that serves now, under another name and without Viridian's labels."""
     active = tools.get("modelupdate", "ctr", NAMESPACE)["status"]["active"]["deployment"]
     spec = tools.get("deployment", active, NAMESPACE)["spec"]
@@ -90,7 +90,7 @@ def _plain(tools: Tools, fault: str) -> None:
     spec["revisionHistoryLimit"] = 2
     container = spec["template"]["spec"]["containers"][0]
     env = [each for each in container.get("env", []) if each["name"] != "VIRIDIAN_FAULT"]
-    container["env"] = [*env, {"name": "VIRIDIAN_FAULT", "value": fault}] if fault != "1" else env
+    container["env"] = [*env, {"name": "VIRIDIAN_FAULT", "value": fault}] if fault else env
     container["image"] = image("server")
     for constraint in spec["template"]["spec"].get("topologySpreadConstraints", []):
         constraint["labelSelector"] = {"matchLabels": labels}

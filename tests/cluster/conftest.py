@@ -16,17 +16,6 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A bare API server, shared by all tests; use a namespace of your own."""
-    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
-@pytest.fixture(scope="session")
 def api_kubeconfig(apiserver: ApiServer) -> Path:
     """Access to the shared API server as administrator."""
     return apiserver.kubeconfig

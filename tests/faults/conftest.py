@@ -28,17 +28,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-@pytest.fixture(scope="session")
-def apiserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A bare API server, to try the proxy against."""
-    server = ApiServer(tmp_path_factory.mktemp("apiserver"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
 def bare_proxy(apiserver: ApiServer, tmp_path: Path) -> Iterator[Proxy]:
     """A proxy before it."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
+from http_server import answering
 from kubernetes.aio.client import Configuration
 from scripted_server import ScriptedServer
 
@@ -14,16 +14,10 @@ from viridian_operator.kube.cluster import ApiCluster
 @pytest.fixture
 async def server() -> AsyncIterator[ScriptedServer]:
     scripted = ScriptedServer()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", scripted.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    scripted.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield scripted
-    if scripted.hang:
-        scripted.hang.set()
-    await runner.cleanup()
+    async with answering(scripted.handle) as scripted.url:
+        yield scripted
+        if scripted.hang:
+            scripted.hang.set()
 
 
 @pytest.fixture

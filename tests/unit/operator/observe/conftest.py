@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
+from http_server import answering
 
 from viridian_operator.observe.prober import Prober, probe_session
 
@@ -24,14 +24,8 @@ async def server() -> AsyncIterator[Server]:
     from answering import Server
 
     served = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", served.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield served
-    await runner.cleanup()
+    async with answering(served.handle) as served.url:
+        yield served
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 import aiohttp
 import pytest
 from aiohttp import web
+from http_server import answering
 
 from viridian_operator.registry.credentials import Basic, Bearer, credentials_from
 from viridian_operator.registry.errors import Invalid, NotFound, RegistryError, Unauthorized, Unavailable
@@ -38,16 +39,10 @@ class Stub:
 @pytest.fixture
 async def stub():
     served = Stub()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", served.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield served
-    if served.hang:
-        served.hang.set()
-    await runner.cleanup()
+    async with answering(served.handle) as served.url:
+        yield served
+        if served.hang:
+            served.hang.set()
 
 
 def said(code: str, message: str = "because") -> dict[str, str]:
