@@ -20,7 +20,7 @@ def traffic_target(d: Draft) -> Revision | None:
     target, previous = _wanted(d), d.status.previous
     if target is None or previous is None or target.hash == previous.hash:
         return target
-    if d.running and d.update.phase in _FOR_A_ROLLBACK:
+    if d.spec.serving.replicas == 0 or (d.running and d.update.phase in _FOR_A_ROLLBACK):
         return target
     enough = _full_size(d, target) if stood_in_for(d) else 1
     if d.seen.ready_of(target.hash) >= enough or not d.seen.ready_of(previous.hash):

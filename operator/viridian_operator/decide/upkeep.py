@@ -187,11 +187,9 @@ def _jobs(d: Draft) -> Iterator[Action]:
         return
     if update.attempts.seen:
         return
-    attempt = update.attempts.number
-    if update.phase is Phase.QUEUED and d.seen.job_of(training.TASK, update.number, attempt) is None:
+    if update.phase is Phase.QUEUED:
         yield CreateJob(task=training.TASK, update=update, window=update.window, parent=update.parent)
-    waiting = update.phase is Phase.EVALUATING and update.evaluation is None
-    if waiting and update.candidate and d.seen.job_of(evaluating.TASK, update.number, attempt) is None:
+    elif update.phase is Phase.EVALUATING and update.evaluation is None and update.candidate:
         yield CreateJob(
             task=evaluating.TASK,
             update=update,
@@ -228,8 +226,8 @@ def _aliases(d: Draft) -> Iterator[Action]:
 
 
 def _tags(d: Draft) -> Iterator[Action]:
-    if not d.status.owed_tags:
-        return
+    if d.running or not d.status.owed_tags:
+        return  # the registry is asked about them between updates
     d.ask_again()
     version = d.seen.registry.version
     for owed in d.status.owed_tags:

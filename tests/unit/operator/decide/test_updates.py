@@ -624,6 +624,25 @@ def test_the_previous_revision_stands_in_for_one_that_lost_all_its_pods(first: W
     assert condition(first, "Ready") == "True"
 
 
+def test_nothing_stands_in_for_what_was_scaled_to_nothing(first: World) -> None:
+    more_events(first)
+    first.settle()
+    first.spec = first.spec.but(serving=first.spec.serving.but(replicas=0))
+    switches = list(first.switches)
+    for _ in range(4):
+        first.step()
+        first.tick(1)
+    assert not first.pods_of("2")
+    assert first.switches == switches
+
+
+def test_owed_tags_do_not_wake_an_update_that_runs(first: World) -> None:
+    to_bake(first)
+    assert first.status.owed_tags
+    made = first.step()
+    assert made.wake_at and (made.wake_at - first.now).total_seconds() > 5
+
+
 def test_an_update_that_takes_over_from_a_stand_in_rolls_back_to_it(first: World) -> None:
     more_events(first)
     first.settle()
