@@ -41,7 +41,7 @@ class Settings(BaseModel):
 
     namespaces: tuple[str, ...] = Field(default=(), description="namespaces to serve, comma-separated; none means all")
     workers: int = Field(default=8, ge=1, le=64, description="passes at the same time")
-    reconcile_timeout: float = Field(default=60.0, gt=0, description="limit of one pass")
+    reconcile_timeout: float = Field(default=30.0, gt=0, description="limit of one pass")
     resync: float = Field(default=600.0, ge=600, description="longest time without a pass; spread upwards by a half")
     backoff_cap: float = Field(default=60.0, gt=0, description="longest wait after failures in a row")
     drain: float = Field(default=10.0, ge=0, description="time for running passes to finish before the exit")

@@ -118,7 +118,8 @@ class Workers:
         elif isinstance(error, ApiError):
             log.warning("pass failed: %s", error)
         elif isinstance(error, TimeoutError):
-            log.warning("pass took longer than %g s", self.timeout)
+            # the traceback of the cancellation tells where it hung
+            log.warning("pass took longer than %g s", self.timeout, exc_info=error)
         else:
             log.error("pass failed", exc_info=error)
         self.queue.add_limited(key)

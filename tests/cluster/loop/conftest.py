@@ -31,7 +31,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed and _tools and Path(__file__).parent in item.path.parents:
-        report.sections.append(("cluster", state(_tools[0], _spaces)))
+        report.sections.append(("cluster", state(_tools[0], _spaces, item.name)))
     return report
 
 
