@@ -43,13 +43,13 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 	@$(PY) -m viridian_demo --data $(DATA)
 
 .PHONY: test test-unit test-faults bench explore
-test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
-	@$(SESSION) -- $(PY) -m pytest tests/unit tests/chart tests/cluster tests/faults $(ARGS)
+test: test-unit ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
+	@$(SESSION) -- $(PY) -m pytest tests/chart tests/cluster tests/faults $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
-	@$(PY) -m pytest tests/unit $(ARGS)
+	@$(PY) -m pytest tests/unit --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json
 	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks

@@ -9,7 +9,6 @@ import pytest
 from apiserver import ApiServer
 from loop.installing import SYSTEM
 from loop.space import Space
-from mlflow_server import mlflow_server
 from redis_server import RedisServer
 
 from faults.proxy import Proxy
@@ -52,20 +51,11 @@ def tools() -> Iterator[Tools]:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryProxy]:
+def registry(mlflow_url: str) -> Iterator[RegistryProxy]:
     """MLflow on this machine, behind a proxy that pods reach, too."""
     host = os.environ.get("VIRIDIAN_TEST_HOST", HOST)
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri, RegistryProxy(uri, host) as proxy:
+    with RegistryProxy(mlflow_url, host) as proxy:
         yield proxy
-
-
-@pytest.fixture(scope="session")
-def event_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Redis on this machine; of the pods none reads it."""
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def _shared(fixture_name: str, config: pytest.Config) -> str:
@@ -75,7 +65,7 @@ def _shared(fixture_name: str, config: pytest.Config) -> str:
 
 @pytest.fixture(scope=_shared)
 def world(
-    tools: Tools, registry: RegistryProxy, event_log: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    tools: Tools, registry: RegistryProxy, shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """A served model; cells leave it as they found it."""
     folder, kubeconfig = tmp_path_factory.mktemp("world"), Path(tools.kubeconfig)
@@ -84,7 +74,7 @@ def world(
         stack.callback(space.delete)
         proxy = stack.enter_context(Proxy(kubeconfig, folder))
         timeline = stack.enter_context(Timeline(kubeconfig, space.name, folder))
-        made = World(space, proxy, timeline, registry, event_log.url, folder)
+        made = World(space, proxy, timeline, registry, shared_redis.url, folder)
         stack.callback(made.close)
         made.start()
         made.serve_first()

@@ -1,4 +1,4 @@
-"""The light image keeps the contracts: the same registry, the same tags, the same answers as the real ones."""
+"""The light image keeps the contracts: the same mlflow_url, the same tags, the same answers as the real ones."""
 
 from __future__ import annotations
 
@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow_server import free_port, mlflow_server
+from mlflow_server import free_port
 from operators import until
 
 PROGRAM = Path(__file__).parent / "light" / "light.py"
 WINDOW = {"from": {"0": "0@0-0"}, "to": {"0": "4@1-1"}}
 UPDATE = {"uid": "u", "namespace": "n", "name": "ctr", "number": 1, "attempt": 1, "kind": "Full"}
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
-        yield uri
 
 
 def _run(folder: Path, uri: str, task: str, **more: Any) -> dict[str, Any]:
@@ -36,17 +30,17 @@ def _run(folder: Path, uri: str, task: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def trained(registry: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return _run(tmp_path_factory.mktemp("train"), registry, "Train")
+def trained(mlflow_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return _run(tmp_path_factory.mktemp("train"), mlflow_url, "Train")
 
 
-def test_a_second_attempt_finds_the_version_of_the_first(registry: str, trained, tmp_path: Path) -> None:
-    assert _run(tmp_path, registry, "Train") == trained
+def test_a_second_attempt_finds_the_version_of_the_first(mlflow_url: str, trained, tmp_path: Path) -> None:
+    assert _run(tmp_path, mlflow_url, "Train") == trained
 
 
-def test_the_verdict_is_what_was_asked_for(registry: str, trained, tmp_path: Path) -> None:
+def test_the_verdict_is_what_was_asked_for(mlflow_url: str, trained, tmp_path: Path) -> None:
     training = {"config": {"verdict": "Reject"}, "seed": 0}
-    assert _run(tmp_path, registry, "Evaluate", CANDIDATE=trained, TRAINING=training)["verdict"] == "Reject"
+    assert _run(tmp_path, mlflow_url, "Evaluate", CANDIDATE=trained, TRAINING=training)["verdict"] == "Reject"
 
 
 class Pod:
@@ -75,8 +69,8 @@ class Pod:
 
 
 @pytest.fixture
-def pod(registry: str, trained: dict[str, Any], tmp_path: Path) -> Any:
-    pod = Pod(tmp_path, registry, {"version": trained["version"], "digest": trained["digest"]})
+def pod(mlflow_url: str, trained: dict[str, Any], tmp_path: Path) -> Any:
+    pod = Pod(tmp_path, mlflow_url, {"version": trained["version"], "digest": trained["digest"]})
     until(lambda: pod.ask("/v2/health/ready")[0] == 200, "it is ready")
     yield pod
     pod.process.kill()
@@ -102,7 +96,7 @@ def test_faults_come_and_go(pod: Pod) -> None:
     assert pod.process.wait(5) == 1
 
 
-def test_another_digest_than_the_wanted_one_ends_the_process(registry: str, trained, tmp_path: Path) -> None:
-    pod = Pod(tmp_path, registry, {"version": trained["version"], "digest": "sha256:other"})
+def test_another_digest_than_the_wanted_one_ends_the_process(mlflow_url: str, trained, tmp_path: Path) -> None:
+    pod = Pod(tmp_path, mlflow_url, {"version": trained["version"], "digest": "sha256:other"})
     assert pod.process.wait(20) == 65
     assert json.loads(pod.log.read_text())["error"]["reason"] == "DigestMismatch"

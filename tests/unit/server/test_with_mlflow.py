@@ -3,50 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pod import BODY, INFER, Process, Site, exchange, until
+from pod import BODY, INFER, Process, Site, exchange
 from sample_bundle import write
 
 Start = Callable[..., Process]
-
-
-@pytest.fixture(scope="session")
-def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A tracking server with sqlite and proxied artifacts."""
-    root = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{root}/mlflow.db", "--serve-artifacts", "--workers", "1"]
-    command += ["--artifacts-destination", str(root / "artifacts")]
-    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (root / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-
-    def healthy() -> bool:
-        assert process.poll() is None, (root / "log").read_text()
-        try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=5):
-                return True
-        except urllib.error.URLError:
-            return False
-
-    try:
-        until(healthy)
-        yield uri
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
 
 
 def register(uri: str, name: str, bundle: Path, tag: str, *, runs_uri: bool) -> str:
@@ -65,12 +29,12 @@ def register(uri: str, name: str, bundle: Path, tag: str, *, runs_uri: bool) -> 
 
 @pytest.mark.parametrize("runs_uri", [True, False])
 def test_fetches_into_the_store_once_and_repairs_it(
-    site: Site, start: Start, mlflow_uri: str, tmp_path: Path, runs_uri: bool
+    site: Site, start: Start, mlflow_url: str, tmp_path: Path, runs_uri: bool
 ) -> None:
     digest = write(tmp_path / "b")
-    version = register(mlflow_uri, "ctr", tmp_path / "b", digest, runs_uri=runs_uri)
+    version = register(mlflow_url, "ctr", tmp_path / "b", digest, runs_uri=runs_uri)
     site.want(digest, version=version)
-    server = start(MLFLOW_TRACKING_URI=mlflow_uri, VIRIDIAN_DRAIN_SECONDS="0").wait_ready()
+    server = start(MLFLOW_TRACKING_URI=mlflow_url, VIRIDIAN_DRAIN_SECONDS="0").wait_ready()
     entry = site.store / digest.removeprefix("sha256:")
     assert [path.name for path in site.store.iterdir()] == [entry.name]
     assert sorted(os.listdir(entry)) == sorted(os.listdir(tmp_path / "b"))
@@ -80,24 +44,24 @@ def test_fetches_into_the_store_once_and_repairs_it(
     assert server.wait() == 0
 
     (entry / "weights.safetensors").write_bytes(b"rotten")
-    server = start(MLFLOW_TRACKING_URI=mlflow_uri).wait_ready()
+    server = start(MLFLOW_TRACKING_URI=mlflow_url).wait_ready()
     assert "weights.safetensors" in server.said("stored bundle is corrupt, fetching it again")[0]["error"]
     assert exchange(server.connect(), "POST", INFER, BODY)[2] == body
 
 
 def test_what_the_registry_has_must_be_what_is_wanted(
-    site: Site, start: Start, mlflow_uri: str, tmp_path: Path
+    site: Site, start: Start, mlflow_url: str, tmp_path: Path
 ) -> None:
     digest, other = write(tmp_path / "b"), write(tmp_path / "other", seed=2)
-    mistagged = register(mlflow_uri, "ctr", tmp_path / "b", digest, runs_uri=True)
-    lying = register(mlflow_uri, "ctr", tmp_path / "b", other, runs_uri=True)
+    mistagged = register(mlflow_url, "ctr", tmp_path / "b", digest, runs_uri=True)
+    lying = register(mlflow_url, "ctr", tmp_path / "b", other, runs_uri=True)
     for version, wanted, reason, says in (
         (mistagged, other, "DigestMismatch", "viridian.digest"),
         (lying, other, "DigestMismatch", "manifest.json"),
         ("9999", digest, "VersionMissing", "9999"),
     ):
         site.want(wanted, version=version)
-        assert start(MLFLOW_TRACKING_URI=mlflow_uri).wait() == 65
+        assert start(MLFLOW_TRACKING_URI=mlflow_url).wait() == 65
         assert site.last_words()["reason"] == reason
         assert says in site.last_words()["message"]
     assert list(site.store.iterdir()) == []

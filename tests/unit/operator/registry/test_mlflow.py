@@ -14,14 +14,14 @@ API = "/api/2.0/mlflow"
 
 
 @pytest.fixture
-def registry(session: aiohttp.ClientSession, mlflow: str) -> MlflowRegistry:
-    return MlflowRegistry(session, mlflow)
+def registry(session: aiohttp.ClientSession, mlflow_url: str) -> MlflowRegistry:
+    return MlflowRegistry(session, mlflow_url)
 
 
-async def register(session: aiohttp.ClientSession, mlflow: str, model: str, **tags: str) -> str:
+async def register(session: aiohttp.ClientSession, mlflow_url: str, model: str, **tags: str) -> str:
     """A version with these tags, as a trainer registers it."""
-    await session.post(f"{mlflow}{API}/registered-models/create", json={"name": model})
-    async with session.post(f"{mlflow}{API}/runs/create", json={"experiment_id": "0"}) as answer:
+    await session.post(f"{mlflow_url}{API}/registered-models/create", json={"name": model})
+    async with session.post(f"{mlflow_url}{API}/runs/create", json={"experiment_id": "0"}) as answer:
         run = (await answer.json())["run"]["info"]
     body = {
         "name": model,
@@ -29,7 +29,7 @@ async def register(session: aiohttp.ClientSession, mlflow: str, model: str, **ta
         "source": f"{run['artifact_uri']}/bundle",
         "tags": [{"key": f"viridian.{key}", "value": value} for key, value in tags.items()],
     }
-    async with session.post(f"{mlflow}{API}/model-versions/create", json=body) as answer:
+    async with session.post(f"{mlflow_url}{API}/model-versions/create", json=body) as answer:
         assert answer.status == 200, await answer.text()
         return str((await answer.json())["model_version"]["version"])
 
@@ -39,24 +39,24 @@ def model() -> str:
     return f"ctr-{uuid.uuid4().hex[:6]}"
 
 
-async def test_a_version_is_found_by_the_update_that_made_it(registry, session, mlflow, model) -> None:
-    await register(session, mlflow, model, update="uid-1/1", digest="sha256:aa")
-    second = await register(session, mlflow, model, update="uid-1/2", digest="sha256:bb")
+async def test_a_version_is_found_by_the_update_that_made_it(registry, session, mlflow_url, model) -> None:
+    await register(session, mlflow_url, model, update="uid-1/1", digest="sha256:aa")
+    second = await register(session, mlflow_url, model, update="uid-1/2", digest="sha256:bb")
     found = await registry.version_by_update(model, "uid-1/2")
     assert (found.version, found.tags["viridian.digest"], found.status) == (second, "sha256:bb", "READY")
     assert await registry.version_by_update(model, "uid-1/3") is None
     assert await registry.version_by_update(f"no-{model}", "uid-1/2") is None
 
 
-async def test_the_newest_of_several_counts_by_number_not_by_text(registry, session, mlflow, model) -> None:
+async def test_the_newest_of_several_counts_by_number_not_by_text(registry, session, mlflow_url, model) -> None:
     for _ in range(11):
-        newest = await register(session, mlflow, model, update="uid-2/1")
+        newest = await register(session, mlflow_url, model, update="uid-2/1")
     assert newest == "11"
     assert (await registry.version_by_update(model, "uid-2/1")).version == "11"
 
 
-async def test_a_version_by_number(registry, session, mlflow, model) -> None:
-    number = await register(session, mlflow, model, update="u/1", window='{"from":{},"to":{}}')
+async def test_a_version_by_number(registry, session, mlflow_url, model) -> None:
+    number = await register(session, mlflow_url, model, update="u/1", window='{"from":{},"to":{}}')
     version = await registry.version(model, int(number))
     assert version.tags["viridian.window"] == '{"from":{},"to":{}}'
     with pytest.raises(NotFound):
@@ -65,9 +65,9 @@ async def test_a_version_by_number(registry, session, mlflow, model) -> None:
         await registry.version(f"no-{model}", 1)
 
 
-async def test_aliases_move_and_go(registry, session, mlflow, model) -> None:
-    first = await register(session, mlflow, model)
-    second = await register(session, mlflow, model)
+async def test_aliases_move_and_go(registry, session, mlflow_url, model) -> None:
+    first = await register(session, mlflow_url, model)
+    second = await register(session, mlflow_url, model)
     assert await registry.aliases(model) == {}
     await registry.set_alias(model, "champion", first)
     await registry.set_alias(model, "champion", second)
@@ -82,14 +82,14 @@ async def test_aliases_move_and_go(registry, session, mlflow, model) -> None:
         await registry.aliases(f"no-{model}")
 
 
-async def test_an_alias_that_mlflow_does_not_allow(registry, session, mlflow, model) -> None:
-    number = await register(session, mlflow, model)
+async def test_an_alias_that_mlflow_does_not_allow(registry, session, mlflow_url, model) -> None:
+    number = await register(session, mlflow_url, model)
     with pytest.raises(Invalid):
         await registry.set_alias(model, "latest", number)
 
 
-async def test_a_tag_is_written_and_overwritten(registry, session, mlflow, model) -> None:
-    number = await register(session, mlflow, model)
+async def test_a_tag_is_written_and_overwritten(registry, session, mlflow_url, model) -> None:
+    number = await register(session, mlflow_url, model)
     await registry.set_version_tag(model, number, "viridian.verdict", "Pass")
     await registry.set_version_tag(model, number, "viridian.verdict", 'Reject: worse by 1 % ("it\'s")')
     assert (await registry.version(model, number)).tags["viridian.verdict"] == 'Reject: worse by 1 % ("it\'s")'
@@ -98,9 +98,9 @@ async def test_a_tag_is_written_and_overwritten(registry, session, mlflow, model
 
 
 @pytest.mark.parametrize("name", ["o'brien", 'say "hi"', "with space", "ünï", "a/b"])
-async def test_names_with_odd_characters(registry, session, mlflow, name) -> None:
+async def test_names_with_odd_characters(registry, session, mlflow_url, name) -> None:
     model = f"{name} {uuid.uuid4().hex[:6]}".replace("/", "-")
-    number = await register(session, mlflow, model, update="u/1")
+    number = await register(session, mlflow_url, model, update="u/1")
     assert (await registry.version_by_update(model, "u/1")).version == number
 
 
@@ -113,6 +113,6 @@ async def test_health(registry) -> None:
     await registry.health()
 
 
-async def test_an_address_with_a_path_or_a_slash(session, mlflow, model) -> None:
-    number = await register(session, mlflow, model)
-    assert (await MlflowRegistry(session, f"{mlflow}/").version(model, number)).version == number
+async def test_an_address_with_a_path_or_a_slash(session, mlflow_url, model) -> None:
+    number = await register(session, mlflow_url, model)
+    assert (await MlflowRegistry(session, f"{mlflow_url}/").version(model, number)).version == number

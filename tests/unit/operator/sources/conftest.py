@@ -7,14 +7,6 @@ from redis.asyncio import Redis
 from redis_server import RedisServer
 
 
-@pytest.fixture(scope="session")
-def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path_factory.mktemp("redis"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 async def redis(shared_redis: RedisServer) -> AsyncIterator[Redis]:
     client = Redis.from_url(shared_redis.url, decode_responses=True)
