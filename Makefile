@@ -46,6 +46,7 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 test: test-unit ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
 	@$(SESSION) -- $(PY) -m pytest tests/chart tests/cluster tests/faults $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
+	@$(LOCAL) test-packages
 	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages

@@ -25,8 +25,8 @@ CLUSTER = {
 IMAGES = {"buildah": "buildah", "skopeo": "skopeo", "mmdebstrap": "mmdebstrap", "gpg": "gpg"}
 
 
-# Servers that tests start by themselves, on ports of their own.
-TESTS = {"redis-server": "redis-server"}
+# What tests start by themselves: servers on ports of their own, processes whose clock jumps.
+TESTS = {"redis-server": "redis-server", "faketime": "faketime"}
 # Packages that start a server of the machine's own when they are installed, which nobody here asked for.
 _SERVICES = ("containerd", "redis-server")
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from viridian_operator.api.crd import render
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents and "world" in getattr(item, "fixturenames", ()):
+        if here in item.path.parents and {"world", "new_world"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.cluster)
 
 
@@ -63,19 +63,31 @@ def _shared(fixture_name: str, config: pytest.Config) -> str:
     return "module" if config.getoption("--sweep") == "all" else "session"
 
 
-@pytest.fixture(scope=_shared)
-def world(
+@pytest.fixture(scope="session")
+def new_world(
     tools: Tools, registry: RegistryProxy, shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+) -> Callable[[], AbstractContextManager[World]]:
+    """Makes a served model in a namespace of its own."""
+
+    @contextmanager
+    def make() -> Iterator[World]:
+        folder, kubeconfig = tmp_path_factory.mktemp("world"), Path(tools.kubeconfig)
+        space = Space.create(tools, "faults")
+        with ExitStack() as stack:
+            stack.callback(space.delete)
+            proxy = stack.enter_context(Proxy(kubeconfig, folder))
+            timeline = stack.enter_context(Timeline(kubeconfig, space.name, folder))
+            made = World(space, proxy, timeline, registry, shared_redis.url, folder)
+            stack.callback(made.close)
+            made.start()
+            made.serve_first()
+            yield made
+
+    return make
+
+
+@pytest.fixture(scope=_shared)
+def world(new_world: Callable[[], AbstractContextManager[World]]) -> Iterator[World]:
     """A served model; cells leave it as they found it."""
-    folder, kubeconfig = tmp_path_factory.mktemp("world"), Path(tools.kubeconfig)
-    space = Space.create(tools, "faults")
-    with ExitStack() as stack:
-        stack.callback(space.delete)
-        proxy = stack.enter_context(Proxy(kubeconfig, folder))
-        timeline = stack.enter_context(Timeline(kubeconfig, space.name, folder))
-        made = World(space, proxy, timeline, registry, shared_redis.url, folder)
-        stack.callback(made.close)
-        made.start()
-        made.serve_first()
+    with new_world() as made:
         yield made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -149,20 +148,6 @@ def test_the_deployment_of_blue_is_deleted_and_comes_back(world: World, phase: s
     no_request_lost(world, mark)
 
 
-@pytest.mark.parametrize("change", ["selector", pytest.param("stripped", marks=pytest.mark.thorough)])
-def test_the_selector_edited_in_the_bake_is_restored(world: World, change: str) -> None:
-    world.settled()
-    mark = world.update()
-    green = world.phase(mark, "Baking")["active"]["hash"]
-    blue = mark.status["active"]["hash"]
-    selector = {"viridian.dev/revision": blue} if change == "selector" else {"viridian.dev/revision": None}
-    world.space.kubectl("patch", "service", NAME, "--type=merge", "-p", _json({"spec": {"selector": selector}}))
-    assert world.ended(mark)["phase"] == "Succeeded"
-    assert world.watchman().selected == green
-    counted = world.load.since(mark.counters) if world.load else {}
-    assert (counted["failed"], counted["mixed"], counted["wrong"]) == (0, 0, 0)
-
-
 def _untouched(world: World, mark: Mark) -> None:
     """The candidate never had traffic, and the callers noticed nothing."""
     on_blue(world, mark)
@@ -194,7 +179,3 @@ def _lost(change: Any, green: str) -> bool:
 
 def _rolling_back(change: Any) -> bool:
     return change.kind == "ModelUpdate" and change.object["status"]["phase"] == "RollingBack"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 from loop.manifests import NAME
+from operators import until
 
 from faults.manifests import server
 from faults.mischief import Do, Fault, Where
@@ -102,6 +103,18 @@ def test_deleted_and_applied_again(world: World, phase: str) -> None:
     # whichever of both had the traffic when the last pass of the deleted one was over
     assert world.status()["active"]["hash"] == world.watchman().selected
     _unnoticed(world, mark)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("phase", ["Training", "Switching", "Baking"])
+def test_its_namespace_is_deleted(new_world: Callable[[], AbstractContextManager[World]], phase: str) -> None:
+    with new_world() as world:
+        mark = world.update()
+        world.phase(mark, phase)
+        world.space.tools.kubectl("delete", "namespace", world.space.name, "--timeout=120s")
+        (operator,) = world.operators
+        assert operator.ready()
+        until(lambda: world.space.name not in operator.probe("/metrics")[1], "it is forgotten", 60)
 
 
 def _unnoticed(world: World, mark: Mark) -> None:

@@ -41,6 +41,10 @@ class Cluster(Protocol):
         """
         ...
 
+    async def openapi(self, kind: Resource) -> Manifest:
+        """The OpenAPI v3 document of the group and version of ``kind``."""
+        ...
+
     async def create(self, obj: Manifest) -> Manifest:
         """Create an object; ``AlreadyExists`` if there is one of that name."""
         ...
@@ -117,6 +121,10 @@ class ApiCluster:
         query = (("labelSelector", selector),) if selector else ()
         answer = await self._send("list", kind, "GET", kind.path(namespace), query=query)
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer.get("items") or []]
+
+    async def openapi(self, kind: Resource) -> Manifest:
+        """See ``Cluster``."""
+        return await self._send("get", kind, "GET", f"/openapi/v3/apis/{kind.api_version}")
 
     async def apply(self, obj: Manifest) -> Manifest:
         """See ``Cluster``."""

@@ -7,6 +7,7 @@ import logging
 import time
 
 from viridian_operator.api import base
+from viridian_operator.api.served import missing_fields
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.errors import ApiError, Forbidden, Invalid, NotFound, Unavailable
 from viridian_operator.kube.resources import MODEL_UPDATE
@@ -23,14 +24,25 @@ class StartError(Exception):
 
 
 async def check_api(cluster: Cluster, namespace: str, *, patience: float = PATIENCE) -> None:
-    """Return when the API server answers and serves ModelUpdates.
+    """Return when the API server answers and serves ModelUpdates that hold all of our status.
 
     Raises
     ------
     StartError
-        If it does not answer within ``patience`` seconds, does not know the kind, or refuses us.
+        If it does not answer within ``patience`` seconds, does not know the kind or only an older form of it, or
+        refuses us.
     """
     deadline = time.monotonic() + patience
+    await _answers(cluster, namespace, deadline)
+    # what the API server publishes follows a CRD that was just upgraded within seconds
+    while lacking := await _lacking(cluster):
+        if time.monotonic() > deadline:
+            raise StartError(_outdated(lacking))
+        log.warning("waiting for the CRD of this release: %s", _outdated(lacking))
+        await asyncio.sleep(1)
+
+
+async def _answers(cluster: Cluster, namespace: str, deadline: float) -> None:
     while True:
         try:
             await cluster.get(MODEL_UPDATE, namespace, NOBODY)
@@ -49,6 +61,22 @@ async def check_api(cluster: Cluster, namespace: str, *, patience: float = PATIE
             raise StartError(f"the API server refuses to read {base.PLURAL}: {error}") from error
         else:
             return
+
+
+async def _lacking(cluster: Cluster) -> list[str]:
+    """Fields of our status that the API server would refuse; none if it does not tell."""
+    try:
+        return missing_fields(await cluster.openapi(MODEL_UPDATE), MODEL_UPDATE.kind)
+    except ApiError as error:
+        log.warning("cannot read the schema of %s, so it is not checked: %s", base.PLURAL, error)
+        return []
+
+
+def _outdated(lacking: list[str]) -> str:
+    return (
+        f"the installed CRD is older than this operator and has no {', '.join(lacking[:3])}: upgrade it, "
+        "for example by viridian-operator crd | kubectl apply --server-side --force-conflicts -f -"
+    )
 
 
 def _not_installed() -> str:

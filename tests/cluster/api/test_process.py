@@ -12,6 +12,8 @@ import pytest
 from apiserver import ApiServer
 from operators import Operator, until
 
+from viridian_operator.api.crd import definition
+
 pytestmark = pytest.mark.api
 
 Start = Callable[..., Operator]
@@ -180,8 +182,6 @@ def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes_up(start: Start, 
 def test_an_outage_of_the_api_server_ends_the_leader_and_is_survived_by_the_standby(
     start: Start, own_apiserver: ApiServer
 ) -> None:
-    from viridian_operator.api.crd import definition
-
     own_apiserver.install(definition())
     options = {"kubeconfig": own_apiserver.kubeconfig, "VIRIDIAN_LEASE_NAMESPACE": "default"}
     leader, other = start(**options), start(**options)
@@ -235,6 +235,17 @@ def test_without_the_crd_it_says_what_to_do(start: Start, own_apiserver: ApiServ
     assert operator.wait(60) == 2
     assert "install the CRD first" in operator.log()
     assert "Traceback" not in operator.log()
+
+
+def test_a_crd_of_an_older_release_is_waited_for_and_said(start: Start, own_apiserver: ApiServer) -> None:
+    old = definition()
+    del old["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["owedTags"]
+    own_apiserver.install(old)
+    operator = start(kubeconfig=own_apiserver.kubeconfig, wait=False, VIRIDIAN_LEASE_NAMESPACE="default")
+    until(lambda: "older than this operator and has no status.owedTags" in operator.log(), "it says so", 30)
+    assert operator.probe("/readyz")[0] == 503
+    own_apiserver.install(definition())
+    until(operator.ready, "it is ready", 60)
 
 
 def test_a_port_that_is_taken_is_said(start: Start) -> None:

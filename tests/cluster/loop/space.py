@@ -33,7 +33,7 @@ class Space:
 
     def delete(self) -> None:
         """Delete it with all that is in it."""
-        self.tools.kubectl("delete", "namespace", self.name, "--wait=false")
+        self.tools.kubectl("delete", "namespace", self.name, "--wait=false", "--ignore-not-found")
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Run kubectl in the namespace."""
