@@ -183,11 +183,17 @@ _SPECS = (
     _changed(template={"spec": {"containers": [{"name": "server", "image": "server:2"}]}}),
     spec(rollout={"approval": {"mode": "Manual"}, "bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}}),
     spec(gate={"onInconclusive": "Hold"}),
+    spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Follow"}),
 )
 
 
 def spec_changes(w: World, rng: Random) -> None:
     w.spec = rng.choice(_SPECS)
+
+
+def an_alias_is_moved(w: World, rng: Random) -> None:
+    if w.versions:
+        w.aliases["champion"] = rng.choice(sorted(w.versions))
 
 
 def status_is_lost(w: World, _: Random) -> None:
@@ -227,5 +233,6 @@ HAPPENINGS: tuple[tuple[Happening, int], ...] = (
     (events_arrive, 2),
     (somebody_asks, 3),
     (spec_changes, 1),
+    (an_alias_is_moved, 1),
     (status_is_lost, 1),
 )

@@ -66,6 +66,7 @@ class AliasDrift(StrEnum):
     """What is done about an alias that somebody else moved."""
 
     REPORT = "Report"
+    FOLLOW = "Follow"
     RESTORE = "Restore"
 
 
@@ -96,7 +97,9 @@ class Registry(ApiModel):
         description="Secret with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
     )
     drift_policy: AliasDrift = Field(
-        default=AliasDrift.REPORT, description="what is done about an alias that somebody else moved"
+        default=AliasDrift.REPORT,
+        description="what is done about an alias that somebody else moved: tell it, roll out the version that champion "
+        "was moved to, or move it back",
     )
 
 

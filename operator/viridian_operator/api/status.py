@@ -51,6 +51,7 @@ class Kind(StrEnum):
     INCREMENTAL = "Incremental"
     REDEPLOY = "Redeploy"
     PIN = "Pin"
+    FOLLOW = "Follow"
     ROLLBACK = "Rollback"
 
 
@@ -232,6 +233,7 @@ class Update(ApiModel):
     evaluation: Evaluation | None = None
     green: Revision | None = None
     replicas: int | None = Field(default=None, description="full size of green, fixed when it is scaled")
+    standby: int | None = Field(default=None, description="size that blue had before the switch, kept for a rollback")
     intent: Intent | None = None
     bake: Bake | None = None
     approved_by: str | None = None

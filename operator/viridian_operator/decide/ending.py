@@ -10,6 +10,7 @@ from viridian_operator.api.status import (
     QUARANTINE_LIMIT,
     TRAINS,
     Backoff,
+    Candidate,
     Champion,
     HistoryEntry,
     Kind,
@@ -20,6 +21,7 @@ from viridian_operator.api.status import (
 )
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.tags import QUARANTINE, owe_tag
+from viridian_operator.decide.window import entries_before
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -48,6 +50,9 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         history=[*d.status.history, _entry(done)][-HISTORY_LIMIT:],
         backoff=_backoff(d, done),
     )
+    if update.kind is Kind.FOLLOW and phase is not Phase.SUCCEEDED:
+        # what serves stays champion, and the alias is put back, or it would be followed again and again
+        d.put(aliases=d.status.aliases.but(confirmed=False, foreign={}))
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
         d.put(failed_revision=update.green.hash)
     if update.quarantine and update.candidate and update.kind in TRAINS:
@@ -112,16 +117,15 @@ def promote(d: Draft) -> None:
         d.put(previous=status.previous.but(until=d.now + d.spec.rollout.keep_previous.duration))
     match update.kind:
         case Kind.FULL | Kind.INCREMENTAL:
-            _crown(
-                d,
-                Champion(
-                    version=candidate.version,
-                    digest=candidate.digest,
-                    watermark=candidate.trained_to,
-                    event_time=candidate.event_time,
-                    total=update.total,
-                ),
+            full = update.kind is Kind.FULL
+            champion = _champion_of(candidate, update.total)
+            d.put(
+                since_full=0 if full else status.since_full + 1,
+                reference=champion.model if full else status.reference or champion.model,
             )
+            crown(d, champion)
+        case Kind.FOLLOW:
+            crown(d, _champion_of(candidate, sum(map(entries_before, candidate.trained_to.values()))))
         case Kind.ROLLBACK:
             _dethrone(d, candidate.digest)
         case Kind.REDEPLOY | Kind.PIN:
@@ -129,15 +133,20 @@ def promote(d: Draft) -> None:
     finish(d, Phase.SUCCEEDED, Reason.PROMOTED, f"version {candidate.version} serves")
 
 
-def _crown(d: Draft, champion: Champion) -> None:
-    update, old = d.update, d.status.champion
-    full = update.kind is Kind.FULL
-    d.put(
-        champion=champion,
-        previous_champion=old,
-        since_full=0 if full else d.status.since_full + 1,
-        reference=champion.model if full else d.status.reference or champion.model,
+def _champion_of(candidate: Candidate, total: int | None) -> Champion:
+    return Champion(
+        version=candidate.version,
+        digest=candidate.digest,
+        watermark=candidate.trained_to,
+        event_time=candidate.event_time,
+        total=total,
     )
+
+
+def crown(d: Draft, champion: Champion) -> None:
+    """Make a version champion; the registry is owed its aliases."""
+    old = d.status.champion
+    d.put(champion=champion, previous_champion=old)
     aliases = {"champion": champion.version}
     if old:
         aliases["previous"] = old.version

@@ -102,14 +102,15 @@ def intent_recorded(p: Picture) -> str:
 def blue_at_full_size(p: Picture) -> str:
     """The revision to go back to can carry the traffic until the bake has ended (6).
 
-    Measured by the smaller of the present size and the size fixed before the switch, so that neither a
-    new ``replicas`` nor a pass that ended early counts. A deleted Deployment is being restored.
+    Measured by the smallest of the size that is asked for, green's and the one it had before the switch, so that
+    neither a new ``replicas`` nor a pass that ended early counts. A deleted Deployment is being restored.
     ``Recreate`` waives it.
     """
     update, previous = p.status.update, p.status.previous
     if update is None or update.phase not in _STANDING_BY or previous is None or replaces(update):
         return ""
-    wanted = min(p.spec.serving.replicas, update.replicas or 1)
+    standby = (update.replicas or 1) if update.standby is None else update.standby
+    wanted = min(p.spec.serving.replicas, update.replicas or 1, standby)
     found = p.seen.deployment_of(previous.hash)
     if found is None or found.replicas >= wanted:
         return ""

@@ -67,13 +67,10 @@ def fully_ready(d: Draft, green: Revision) -> bool:
 def _decide_switch(d: Draft, green: Revision) -> None:
     """Write the intent; the Service changes only after this is in status."""
     limit = d.spec.rollout.deadlines.switch
-    intent = Intent(
-        id=f"{d.update.number}-{green.hash}",
-        source=d.seen.active_service.revision if d.seen.active_service else None,
-        target=green.hash,
-        deadline=d.now + limit,
-    )
-    d.put_update(intent=intent)
+    blue = d.seen.active_service.revision if d.seen.active_service else None
+    deployment = d.seen.deployment_of(blue) if blue else None
+    intent = Intent(id=f"{d.update.number}-{green.hash}", source=blue, target=green.hash, deadline=d.now + limit)
+    d.put_update(intent=intent, standby=deployment.replicas if deployment else 0)
     d.enter(Phase.SWITCHING, f"switching to version {green.version}", limit=limit, reason=Reason.SWITCHING)
 
 
