@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from pathlib import Path
 
 FOLDER = Path("build/benchmarks")
+#: with several workers (pytest-xdist) each has files of its own
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _values: dict[str, list[float]] = {}
 
 
@@ -26,4 +29,5 @@ def record_value(name: str, unit: str, value: float, what: str) -> None:
         "values": values,
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"faults-{name}.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    file = FOLDER / "-".join(filter(None, ("faults", name, _WORKER)))
+    file.with_suffix(".json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
