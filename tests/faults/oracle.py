@@ -8,7 +8,7 @@ from loop.manifests import NAME
 from loop.registry import Mlflow
 
 from faults.timeline import Change
-from faults.world import Mark, World
+from faults.world import LIMIT, Mark, World
 
 RATE = 100
 
@@ -35,9 +35,9 @@ def no_request_lost(world: World, mark: Mark) -> dict[str, int]:
     return counted
 
 
-def succeeded(world: World, mark: Mark) -> dict[str, Any]:
+def succeeded(world: World, mark: Mark, seconds: float = LIMIT) -> dict[str, Any]:
     """The update after ``mark`` ended as an undisturbed one: one Job per attempt, one version, one switch."""
-    record = world.ended(mark)
+    record = world.ended(mark, seconds)
     assert record["phase"] == "Succeeded", record["message"]
     status, number = world.status(), record["number"]
     assert status["active"]["digest"] == status["champion"]["digest"] == record["digest"]

@@ -14,6 +14,8 @@ from faults.oracle import on_blue, since, succeeded
 from faults.world import Mark, World
 
 STALE_TAIL, OWN_DELAY, BACK_WITHIN = 2.0, 0.05, 5.0
+WRITES = 40
+ROLLOUT = ("Preparing", "Verifying", "Scaling", "Switching", "Baking", "Succeeded", "Idle")
 _own_delays: list[float] = []
 
 
@@ -46,6 +48,22 @@ def test_kept_connections_leave_the_old_version(world: World, round_: int) -> No
 def test_the_selector_follows_the_proof_at_once(world: World) -> None:
     assert _own_delays, "measured by the tests above"
     assert statistics.median(_own_delays) <= OWN_DELAY
+
+
+@pytest.mark.thorough
+def test_a_bake_of_a_minute_needs_few_writes(world: World) -> None:
+    """Without the training part: from the first phase of the new revision to the end."""
+    world.settled()
+    world.apply(rollout={"bake": {"duration": "60s", "interval": "10s", "deadline": "3m"}})
+    mark = world.update()
+    succeeded(world, mark, 180)
+    world.apply()
+    calls = [call for call in world.proxy.calls[mark.call :] if call.phase in ROLLOUT]
+    writes = [call for call in calls if call.step]
+    record_value("rollout-writes", "requests", float(len(writes)), "writes from Preparing on, Events and Lease apart")
+    reads = sum(call.verb in ("get", "list") for call in calls)
+    record_value("rollout-reads", "requests", float(reads), "reads from Preparing on")
+    assert len(writes) <= WRITES, [str(call) for call in writes]
 
 
 @pytest.mark.parametrize("round_", _rounds(0, 50))
