@@ -11,6 +11,7 @@ from viridian_operator.api.status import Backoff, Phase, Request, Trigger
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, promote
 from viridian_operator.decide.preparing import prepare
+from viridian_operator.decide.revisions import switched_to
 from viridian_operator.decide.rolling_back import roll_back
 from viridian_operator.decide.starting import start_rollback
 from viridian_operator.decide.tags import LIFTED, QUARANTINE, owe_tag
@@ -93,8 +94,8 @@ def _reject(d: Draft, request: ParsedRequest) -> str:
 def _abort(d: Draft, request: ParsedRequest) -> str:
     if d.update.phase is Phase.ROLLING_BACK:
         raise Refused("it is being rolled back already")
-    green, service = d.update.green, d.seen.active_service
-    switched = green is not None and service is not None and service.revision == green.hash
+    green = d.update.green
+    switched = green is not None and switched_to(d, green)
     if d.update.phase is Phase.SWITCHING and switched:
         d.put(active=green, previous=d.status.active)
     if d.update.phase is Phase.BAKING or (d.update.phase is Phase.SWITCHING and switched):

@@ -34,6 +34,12 @@ OF_THE_BUNDLE = frozenset(
 CRASH_LIMIT = 2
 
 
+def switched_to(d: Draft, revision: Revision) -> bool:
+    """Whether the active Service selects ``revision``, or was made to: somebody else's edit does not undo a switch."""
+    service = d.seen.active_service
+    return service is not None and revision.hash in (service.revision, service.recorded)
+
+
 def fatal_trouble(pods: tuple[PodView, ...]) -> tuple[Reason, str] | None:
     """Why this revision will never serve, if a pod shows it."""
     for pod in pods:

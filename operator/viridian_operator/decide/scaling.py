@@ -14,6 +14,7 @@ from viridian_operator.decide.revisions import (
     green_of,
     obstacle,
     only_endpoints_of,
+    switched_to,
     unproven,
 )
 from viridian_operator.decide.rolling_back import roll_back
@@ -76,8 +77,8 @@ def _decide_switch(d: Draft, green: Revision) -> None:
 
 def switching(d: Draft) -> None:
     """Finish or undo what the intent says, as far as the cluster shows it."""
-    green, service = green_of(d), d.seen.active_service
-    switched = service is not None and service.revision == green.hash
+    green = green_of(d)
+    switched = switched_to(d, green)
     if switched and only_endpoints_of(d, green) and answers(d, green):
         _switched(d, green)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from viridian_operator.api.status import Phase, Revision
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.revisions import switched_to
 from viridian_operator.decide.scaling import fully_ready
 
 #: phases in which the previous revision stands by for a rollback, which has rules of its own
@@ -44,8 +45,8 @@ def _full_size(d: Draft, revision: Revision) -> int:
 def _wanted(d: Draft) -> Revision | None:
     status = d.status
     if d.running and d.update.phase is Phase.SWITCHING and d.update.green:
-        switched = d.seen.active_service and d.seen.active_service.revision == d.update.green.hash
-        return d.update.green if switched or fully_ready(d, d.update.green) else status.active
+        green = d.update.green
+        return green if switched_to(d, green) or fully_ready(d, green) else status.active
     if d.running and d.update.phase is Phase.ROLLING_BACK and status.previous:
         return _way_back(d, status.previous)
     return status.active

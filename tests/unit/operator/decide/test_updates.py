@@ -802,6 +802,20 @@ def test_a_selector_edited_to_another_revision_of_ours_is_restored(first: World)
     assert first.status.active == active
 
 
+def test_an_edit_right_after_the_switch_does_not_undo_it_where_blue_is_down(first: World) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.update is not None and w.status.update.phase is Phase.SWITCHING)
+    active, green = first.status.active, first.status.update and first.status.update.green
+    assert active and green
+    first.run(lambda w: w.services["ctr"] == green.hash)
+    first.services["ctr"] = "foreign"
+    for pod in first.pods.values():
+        pod.lost = pod.revision == active.hash
+    next(pod for pod in first.pods.values() if pod.revision == green.hash).lost = True
+    first.step()
+    assert first.services["ctr"] == green.hash
+
+
 def test_a_clock_that_is_set_back_makes_no_phase_longer(first: World) -> None:
     to_bake(first)
     first.now -= timedelta(hours=2)
