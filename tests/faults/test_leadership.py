@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from operators import Operator
+from operators import Operator, until
 
-from faults.calls import Call
 from faults.measuring import record_value
 from faults.oracle import succeeded
 from faults.world import World
@@ -33,7 +32,7 @@ def two_processes(world: World) -> Iterator[tuple[Operator, Operator]]:
     world.settled()
     world.kill()
     leader = world.start(**ELECTED)
-    world.timeline.wait(leader.leads, 30, "the first process leads")
+    until(leader.leads, "the first process leads", 30)
     try:
         yield leader, world.start(**ELECTED)
     finally:
@@ -74,7 +73,7 @@ def test_a_frozen_leader_writes_nothing_when_it_wakes(world: World, phase: str) 
         calls = len(world.proxy.calls)
         leader.signal(signal.SIGCONT)
         assert leader.wait() == 1
-        assert steps(world, calls) == []
+        assert world.proxy.steps(calls) == []
 
 
 @pytest.mark.parametrize("phase", cells())
@@ -99,8 +98,3 @@ def test_the_lease_is_deleted(world: World, phase: str) -> None:
         succeeded(world, mark)
         alive = [process for process in (leader, standby) if process.process.poll() is None]
         assert sum(process.leads() for process in alive) == 1
-
-
-def steps(world: World, since: int) -> list[Call]:
-    """Writes of the update, if there were any that are not about aliases and tags that were owed."""
-    return world.proxy.steps(since)
