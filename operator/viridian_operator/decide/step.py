@@ -27,6 +27,9 @@ from viridian_operator.decide.training import queued, training
 from viridian_operator.decide.triggers import idle, supersede
 from viridian_operator.decide.upkeep import plan
 
+#: seconds after which an update is looked at although no watch told of a change: events get lost
+LONGEST_BLINDNESS = 10.0
+
 _PHASES: dict[Phase, Callable[[Draft], None]] = {
     Phase.QUEUED: queued,
     Phase.TRAINING: training,
@@ -69,6 +72,8 @@ def decide(
     recover(d)
     if not seen.taken:
         _advance(d, blocked=bool(problems))
+    if d.running:
+        d.look_after(LONGEST_BLINDNESS)
     check_aliases(d)
     check_tags(d)
     actions = plan(d) if not seen.taken else ()

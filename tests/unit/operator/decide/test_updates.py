@@ -816,6 +816,19 @@ def test_an_edit_right_after_the_switch_does_not_undo_it_where_blue_is_down(firs
     assert first.services["ctr"] == green.hash
 
 
+def test_an_update_is_looked_at_soon_although_no_watch_tells_of_it(first: World) -> None:
+    first.events += 1500
+    phases = set()
+    for _ in range(200):
+        made = first.step()
+        if made.status.update and made.status.update.running:
+            phases.add(made.status.phase)
+            assert made.wake_at
+            assert made.wake_at - first.now <= timedelta(seconds=10), made.status.phase
+        first.tick(1)
+    assert {Phase.TRAINING, Phase.EVALUATING, Phase.PREPARING, Phase.SCALING, Phase.BAKING} <= phases
+
+
 def test_a_clock_that_is_set_back_makes_no_phase_longer(first: World) -> None:
     to_bake(first)
     first.now -= timedelta(hours=2)
