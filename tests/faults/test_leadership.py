@@ -6,24 +6,19 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from operators import Operator, until
 
 from faults.measuring import record_value
 from faults.oracle import succeeded
+from faults.phases import cells
 from faults.world import World
 
 HAND_OVER = 8.0
 PHASES = ("Training", "Preparing", "Scaling", "Switching", "Baking")
 LEASE = "viridian-operator"
 ELECTED = {"VIRIDIAN_LEADER_ELECTION": "true"}
-
-
-def cells(*lean: str) -> list[Any]:
-    """Every phase; those that are not ``lean`` are run by the whole suite only."""
-    return [pytest.param(phase, marks=() if phase in lean else pytest.mark.thorough) for phase in PHASES]
 
 
 @contextmanager
@@ -61,7 +56,7 @@ def test_another_process_takes_over_from_a_killed_leader(world: World, round_: i
     assert took <= HAND_OVER
 
 
-@pytest.mark.parametrize("phase", cells("Switching"))
+@pytest.mark.parametrize("phase", cells(PHASES, "Switching"))
 def test_a_frozen_leader_writes_nothing_when_it_wakes(world: World, phase: str) -> None:
     with two_processes(world) as (leader, standby):
         mark = world.update()
@@ -76,7 +71,7 @@ def test_a_frozen_leader_writes_nothing_when_it_wakes(world: World, phase: str) 
         assert world.proxy.steps(calls) == []
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_somebody_else_takes_the_lease(world: World, phase: str) -> None:
     with two_processes(world) as (leader, standby):
         mark = world.update()
@@ -89,7 +84,7 @@ def test_somebody_else_takes_the_lease(world: World, phase: str) -> None:
         assert standby.leads()
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_the_lease_is_deleted(world: World, phase: str) -> None:
     with two_processes(world) as (leader, standby):
         mark = world.update()

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from faults.oracle import invariants, no_request_lost, on_blue, succeeded
+from faults.phases import cells
 from faults.world import World
 
 KILLS, KILLS_PER_UPDATE = 100, 5
@@ -33,9 +34,7 @@ def test_random_kills_under_load(world: World) -> None:
     print(f"{kills} kills:", no_request_lost(world, begin))
 
 
-@pytest.mark.parametrize(
-    "phase", [pytest.param(phase, marks=() if phase == "Baking" else pytest.mark.thorough) for phase in PHASES]
-)
+@pytest.mark.parametrize("phase", cells(PHASES, "Baking"))
 def test_away_for_longer_than_every_deadline(world: World, phase: str) -> None:
     world.settled()
     world.apply(rollout={"deadlines": SHORT, "bake": {"deadline": "5s"}})

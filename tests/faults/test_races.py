@@ -13,14 +13,10 @@ from operators import until
 from faults.manifests import server
 from faults.mischief import Do, Fault, Where
 from faults.oracle import invariants, no_request_lost, on_blue, switches
+from faults.phases import cells
 from faults.world import Mark, World
 
 PHASES = ("Training", "Evaluating", "Preparing", "Verifying", "Scaling", "Switching", "Baking")
-
-
-def cells(*lean: str) -> list[Any]:
-    """Every phase; those that are not ``lean`` are run by the whole suite only."""
-    return [pytest.param(phase, id=phase, marks=() if phase in lean else (pytest.mark.thorough,)) for phase in PHASES]
 
 
 @contextmanager
@@ -34,7 +30,7 @@ def lingering(world: World, phase: str) -> Iterator[Mark]:
         yield mark
 
 
-@pytest.mark.parametrize("phase", cells("Switching"))
+@pytest.mark.parametrize("phase", cells(PHASES, "Switching"))
 def test_abort(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.request(f"abort/{mark.number + 1}")
@@ -45,7 +41,7 @@ def test_abort(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_promote(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         text = world.request(f"promote/{mark.number + 1}")
@@ -56,7 +52,7 @@ def test_promote(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_new_serving_template(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         template = server(args=[phase, str(mark.number)])
@@ -72,7 +68,7 @@ def test_new_serving_template(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_suspend(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.apply(suspend=True)
@@ -82,7 +78,7 @@ def test_suspend(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_pin_to_what_serves(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         version = mark.status["active"]["version"]
@@ -93,7 +89,7 @@ def test_pin_to_what_serves(world: World, phase: str) -> None:
     _unnoticed(world, mark)
 
 
-@pytest.mark.parametrize("phase", cells())
+@pytest.mark.parametrize("phase", cells(PHASES))
 def test_deleted_and_applied_again(world: World, phase: str) -> None:
     with lingering(world, phase) as mark:
         world.space.kubectl("delete", "modelupdate", NAME, "--cascade=orphan")

@@ -123,9 +123,9 @@ def promote(d: Draft) -> None:
                 since_full=0 if full else status.since_full + 1,
                 reference=champion.model if full else status.reference or champion.model,
             )
-            crown(d, champion)
+            _crown(d, champion)
         case Kind.FOLLOW:
-            crown(d, _champion_of(candidate, sum(map(entries_before, candidate.trained_to.values()))))
+            _crown(d, _champion_of(candidate, sum(map(entries_before, candidate.trained_to.values()))))
         case Kind.ROLLBACK:
             _dethrone(d, candidate.digest)
         case Kind.REDEPLOY | Kind.PIN:
@@ -143,7 +143,7 @@ def _champion_of(candidate: Candidate, total: int | None) -> Champion:
     )
 
 
-def crown(d: Draft, champion: Champion) -> None:
+def _crown(d: Draft, champion: Champion) -> None:
     """Make a version champion; the registry is owed its aliases."""
     old = d.status.champion
     d.put(champion=champion, previous_champion=old)

@@ -20,7 +20,7 @@ from simulation import World  # isort: skip
 pytestmark = pytest.mark.api
 
 STEPS = 150
-_NAMES, _WEIGHTS = zip(*HAPPENINGS, strict=True)
+_HAPPENINGS, _WEIGHTS = zip(*HAPPENINGS, strict=True)
 
 
 def manifest(namespace: str, world: World) -> dict:
@@ -44,7 +44,7 @@ async def test_every_status_of_a_walk_is_accepted_and_comes_back(
     ref = ObjectRef(MODEL_UPDATE, namespace, "ctr", held["metadata"]["uid"])
     written = ModelUpdateStatus()
     for _ in range(STEPS):
-        happening = rng.choices(_NAMES, _WEIGHTS)[0]
+        happening = rng.choices(_HAPPENINGS, _WEIGHTS)[0]
         happening(world, rng)
         check(world)
         if world.status == written:
