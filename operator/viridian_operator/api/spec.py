@@ -66,7 +66,6 @@ class AliasDrift(StrEnum):
     """What is done about an alias that somebody else moved."""
 
     REPORT = "Report"
-    FOLLOW = "Follow"
     RESTORE = "Restore"
 
 
@@ -98,8 +97,8 @@ class Registry(ApiModel):
     )
     drift_policy: AliasDrift = Field(
         default=AliasDrift.REPORT,
-        description="what is done about an alias that somebody else moved: tell it, roll out the version that champion "
-        "was moved to, or move it back",
+        description="what is done about an alias that somebody else moved: tell it, or move it back; to serve a "
+        "version of one's choice, set pin",
     )
 
 

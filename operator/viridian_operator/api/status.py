@@ -51,7 +51,6 @@ class Kind(StrEnum):
     INCREMENTAL = "Incremental"
     REDEPLOY = "Redeploy"
     PIN = "Pin"
-    FOLLOW = "Follow"
     ROLLBACK = "Rollback"
 
 

@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.spec import AliasDrift, ModelUpdateSpec
-from viridian_operator.api.status import ModelUpdateStatus
+from viridian_operator.api.spec import AliasDrift
 from viridian_operator.decide.draft import Draft
-
-
-def moved_champion(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> str:
-    """Number of the version that a person made champion in the registry, if that is to be followed; else ""."""
-    followed = spec.registry.drift_policy is AliasDrift.FOLLOW and spec.pin is None
-    return status.aliases.foreign.get("champion", "") if followed else ""
 
 
 def check_aliases(d: Draft) -> None:

@@ -10,7 +10,6 @@ from viridian_operator.api.status import (
     QUARANTINE_LIMIT,
     TRAINS,
     Backoff,
-    Candidate,
     Champion,
     HistoryEntry,
     Kind,
@@ -21,7 +20,6 @@ from viridian_operator.api.status import (
 )
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.tags import QUARANTINE, owe_tag
-from viridian_operator.decide.window import entries_before
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -50,9 +48,6 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         history=[*d.status.history, _entry(done)][-HISTORY_LIMIT:],
         backoff=_backoff(d, done),
     )
-    if update.kind is Kind.FOLLOW and phase is not Phase.SUCCEEDED:
-        # what serves stays champion, and the alias is put back, or it would be followed again and again
-        d.put(aliases=d.status.aliases.but(confirmed=False, foreign={}))
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
         d.put(failed_revision=update.green.hash)
     if update.quarantine and update.candidate and update.kind in TRAINS:
@@ -117,15 +112,14 @@ def promote(d: Draft) -> None:
         d.put(previous=status.previous.but(until=d.now + d.spec.rollout.keep_previous.duration))
     match update.kind:
         case Kind.FULL | Kind.INCREMENTAL:
-            full = update.kind is Kind.FULL
-            champion = _champion_of(candidate, update.total)
-            d.put(
-                since_full=0 if full else status.since_full + 1,
-                reference=champion.model if full else status.reference or champion.model,
+            champion = Champion(
+                version=candidate.version,
+                digest=candidate.digest,
+                watermark=candidate.trained_to,
+                event_time=candidate.event_time,
+                total=update.total,
             )
-            _crown(d, champion)
-        case Kind.FOLLOW:
-            _crown(d, _champion_of(candidate, sum(map(entries_before, candidate.trained_to.values()))))
+            _crown(d, champion, full=update.kind is Kind.FULL)
         case Kind.ROLLBACK:
             _dethrone(d, candidate.digest)
         case Kind.REDEPLOY | Kind.PIN:
@@ -133,20 +127,15 @@ def promote(d: Draft) -> None:
     finish(d, Phase.SUCCEEDED, Reason.PROMOTED, f"version {candidate.version} serves")
 
 
-def _champion_of(candidate: Candidate, total: int | None) -> Champion:
-    return Champion(
-        version=candidate.version,
-        digest=candidate.digest,
-        watermark=candidate.trained_to,
-        event_time=candidate.event_time,
-        total=total,
-    )
-
-
-def _crown(d: Draft, champion: Champion) -> None:
+def _crown(d: Draft, champion: Champion, *, full: bool) -> None:
     """Make a version champion; the registry is owed its aliases."""
-    old = d.status.champion
-    d.put(champion=champion, previous_champion=old)
+    old, reference = d.status.champion, d.status.reference
+    d.put(
+        champion=champion,
+        previous_champion=old,
+        since_full=0 if full else d.status.since_full + 1,
+        reference=champion.model if full else reference or champion.model,
+    )
     aliases = {"champion": champion.version}
     if old:
         aliases["previous"] = old.version

@@ -86,23 +86,14 @@ def start_redeploy(d: Draft, trigger: Trigger) -> None:
 
 def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
     """Serve exactly this version, also out of quarantine: the pin carries a person's reason."""
-    _begin(d, Kind.PIN, trigger, candidate=_registered(version))
-    prepare(d)
-
-
-def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
-    """Roll out the version that a person made champion: no gate, the rest of the protocol."""
-    _begin(d, Kind.FOLLOW, trigger, candidate=_registered(version))
-    prepare(d)
-
-
-def _registered(version: RegisteredVersion) -> Candidate:
-    return Candidate(
+    candidate = Candidate(
         version=version.version,
         digest=version.digest,
         event_time=version.event_time,
         trained_to=version.trained_to,
     )
+    _begin(d, Kind.PIN, trigger, candidate=candidate)
+    prepare(d)
 
 
 def start_rollback(d: Draft, trigger: Trigger) -> None:

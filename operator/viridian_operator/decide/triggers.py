@@ -10,11 +10,10 @@ from cronsim import CronSim
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Concurrency, Strategy
 from viridian_operator.api.status import TRAINS, Phase, Trigger
-from viridian_operator.decide.aliases import moved_champion
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import REJECTION_LIMIT, finish
 from viridian_operator.decide.hashing import inputs_hash, revision_hash, template_hash
-from viridian_operator.decide.starting import start_follow, start_pin, start_redeploy, start_training
+from viridian_operator.decide.starting import start_pin, start_redeploy, start_training
 
 #: after too many failures in a row, so many times the usual number of new events count as new
 MUCH_NEW_DATA = 8
@@ -28,8 +27,6 @@ def idle(d: Draft) -> None:
         return
     if d.spec.pin is not None:
         _pinned(d)
-    elif _followed(d):
-        return
     elif _redeploy_due(d):
         start_redeploy(d, Trigger(kind=Reason.TEMPLATE_CHANGED, at=d.now))
     elif not d.spec.suspend:
@@ -59,27 +56,6 @@ def _pinned(d: Draft) -> None:
     else:
         d.put(seen={**d.status.seen, "pin": str(pin.version)})
         start_pin(d, Trigger(kind=Reason.PINNED, detail=pin.reason, at=d.now), registry.version)
-
-
-def _followed(d: Draft) -> bool:
-    """Whether an update to the version that a person made champion was started."""
-    wanted, version = moved_champion(d.spec, d.status), d.seen.registry.version
-    if not wanted or (d.status.active and d.status.active.version == wanted):
-        return False
-    if d.seen.registry.lacks(f"version:{wanted}"):
-        problem = "the registry has no such version"
-    elif version is None or version.version != wanted:
-        d.ask_again()
-        return False
-    elif not version.digest or not version.trained_to:
-        problem = "it carries no tags viridian.digest and viridian.trained-to"
-    elif d.status.quarantined(version.digest):
-        problem = f"it is in quarantine; request unquarantine/{wanted}/… first"
-    else:
-        start_follow(d, Trigger(kind=Reason.ALIAS_DRIFT, detail=f"champion: {wanted}", at=d.now), version)
-        return True
-    d.stalled = (Reason.ALIAS_DRIFT, f"champion was moved to version {wanted}, which is not followed: {problem}")
-    return False
 
 
 def _redeploy_due(d: Draft) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from viridian_operator.api.serving import IdentityPolicy
-from viridian_operator.api.spec import AliasDrift, ModelUpdateSpec
+from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
-from viridian_operator.decide.aliases import moved_champion
 
 #: nothing slow is asked while traffic moves or may have to move back
 _SWIFT = frozenset({Phase.VERIFYING, Phase.SCALING, Phase.SWITCHING, Phase.BAKING, Phase.ROLLING_BACK})
@@ -71,7 +70,7 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
     return Needs(
         jobs=phase not in _SWIFT or (phase is Phase.BAKING and _has_check_jobs(spec)),
         heads=update is None and spec.data is not None,
-        aliases=phase not in _SWIFT and _aliases(spec, status, resync=resync),
+        aliases=phase not in _SWIFT and _aliases(status, resync=resync),
         version=_version(spec, status, update),
         candidate=update is not None and update.kind in TRAINS and update.candidate is None,
         unless_deployed=update.green.hash if update and update.green and phase is Phase.PREPARING else "",
@@ -82,11 +81,10 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
     )
 
 
-def _aliases(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool) -> bool:
+def _aliases(status: ModelUpdateStatus, *, resync: bool) -> bool:
     if status.recovering:
         return True
-    look = resync or spec.registry.drift_policy is AliasDrift.FOLLOW
-    return bool(status.aliases.wanted) and (look or not status.aliases.confirmed)
+    return bool(status.aliases.wanted) and (resync or not status.aliases.confirmed)
 
 
 def _version(spec: ModelUpdateSpec, status: ModelUpdateStatus, update: Update | None) -> str:
@@ -99,7 +97,7 @@ def _version(spec: ModelUpdateSpec, status: ModelUpdateStatus, update: Update | 
         return update.green.version
     if update is None and status.owed_tags:
         return status.owed_tags[0].version
-    return moved_champion(spec, status) if update is None else ""
+    return ""
 
 
 def _identity(phase: Phase, green: frozenset[str]) -> frozenset[str] | None:

@@ -13,7 +13,6 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Phase, Revision, Window
 from viridian_operator.decide import decision as act
 from viridian_operator.decide import step
-from viridian_operator.decide.aliases import moved_champion
 from viridian_operator.decide.checking import checks_of
 from viridian_operator.decide.observation import (
     DeploymentView,
@@ -229,8 +228,6 @@ class World:
             return f"version:{self.status.owed_tags[0].version}"
         if self.spec.pin and not (update and update.running):
             return f"version:{self.spec.pin.version}"
-        if (moved := moved_champion(self.spec, self.status)) and not (update and update.running):
-            return f"version:{moved}"
         if update and update.candidate:
             return f"version:{update.candidate.version}"
         return f"update:{UID}/{update.number}" if update else ""

@@ -9,7 +9,7 @@ import pytest
 from simulation import World, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase, Quarantined
+from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 
@@ -557,59 +557,6 @@ def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> 
         first.tick(5)
     assert condition(first, "Stalled") == "True"
     assert first.serving_versions == {"1"}
-
-
-def followed(first: World, version: str) -> None:
-    """Two versions were promoted, then a person made ``version`` champion."""
-    more_events(first)
-    first.settle()
-    first.spec = spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Follow"})
-    first.aliases["champion"] = version
-    first.run(lambda w: w.status.update is not None and w.status.update.number == 3)
-
-
-def test_a_moved_alias_is_followed_and_training_goes_on_from_there(first: World) -> None:
-    followed(first, "1")
-    first.settle()
-    ended(first, Phase.SUCCEEDED, "Promoted")
-    assert first.serving_versions == {"1"}
-    assert first.status.champion and first.status.champion.version == "1"
-    first.run(lambda w: w.status.aliases.confirmed)
-    assert first.aliases["champion"] == "1"
-    first.events += 5000
-    first.run(lambda w: w.status.update is not None and w.status.update.number == 4)
-    assert first.status.update and first.status.update.window
-    assert first.status.update.window.start == first.versions["1"].trained_to
-
-
-def test_a_followed_version_that_fails_gives_the_alias_back(first: World) -> None:
-    first.unhealthy.add("1")
-    followed(first, "1")
-    first.settle()
-    assert first.status.update and first.status.update.phase is Phase.ROLLED_BACK
-    first.run(lambda w: w.status.aliases.confirmed)
-    assert first.aliases["champion"] == "2"
-    assert first.serving_versions == {"2"}
-    for _ in range(5):
-        first.step()
-        first.tick(60)
-    assert first.status.update.number == 3
-
-
-@pytest.mark.parametrize(("alias", "says"), [("99", "no such version"), ("1", "quarantine")])
-def test_a_moved_alias_that_cannot_be_followed_is_told(first: World, alias: str, says: str) -> None:
-    more_events(first)
-    first.settle()
-    entry = Quarantined(digest=first.versions["1"].digest, version="1", reason="x", update=1, at=first.now)
-    first.status = first.status.but(quarantine=[entry])
-    first.spec = spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Follow"})
-    first.aliases["champion"] = alias
-    for _ in range(5):
-        first.step()
-        first.tick(10)
-    assert says in first.status.message
-    assert condition(first, "Stalled") == "True"
-    assert first.serving_versions == {"2"}
 
 
 def test_suspend_starts_nothing(first: World) -> None:
