@@ -41,6 +41,7 @@ def tools() -> Iterator[Tools]:
     assert kubeconfig, "KUBECONFIG names no cluster: start one with `make cluster-up`, or leave these tests out"
     tools = Tools.find(kubeconfig, os.environ.get("VIRIDIAN_BIN_DIR"))
     tools.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render())
+    tools.kubectl("wait", "--for=condition=Established", "crd/modelupdates.viridian.dev", "--timeout=60s")
     installed = tools.kubectl("get", "deployment", "viridian", "-n", SYSTEM, "--ignore-not-found", "-o", "name").strip()
     if installed:
         size = tools.get("deployment", "viridian", SYSTEM)["spec"]["replicas"]

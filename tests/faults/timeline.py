@@ -52,6 +52,7 @@ class Timeline(ThreadedServer):
         self._news = threading.Condition()
         self._changes: list[Change] = []
         self._now: dict[tuple[str, str], Object] = {}
+        self._versions: dict[str, str] = {}
 
     def since(self, version: int = 0) -> list[Change]:
         """Changes after ``version`` in their true order."""
@@ -93,6 +94,8 @@ class Timeline(ThreadedServer):
         async with aiohttp.ClientSession(
             self._upstream.url, connector=connector, headers=self._upstream.headers, read_bufsize=2**21
         ) as self._session:
+            for kind in PATHS:  # one that cannot be listed is a failed start, not a kind of which nothing is ever seen
+                await self._list(kind)
             watches = [asyncio.create_task(self._follow(kind)) for kind in PATHS]
             self._ready.set()
             await self._stop.wait()
@@ -100,25 +103,34 @@ class Timeline(ThreadedServer):
                 watch.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
 
+    async def _list(self, kind: str) -> None:
+        async with self._session.get(PATHS[kind].format(self._namespace), raise_for_status=True) as answer:
+            listed = await answer.json()
+        self._versions[kind] = listed["metadata"]["resourceVersion"]
+        for item in listed["items"]:
+            self._add("ADDED", kind, item)
+
     async def _follow(self, kind: str) -> None:
-        path, version = PATHS[kind].format(self._namespace), ""
         while True:
-            if not version:
-                async with self._session.get(path) as answer:
-                    listed = await answer.json()
-                version = listed["metadata"]["resourceVersion"]
-                for item in listed["items"]:
-                    self._add("ADDED", kind, item)
-            query = {"watch": "true", "resourceVersion": version, "allowWatchBookmarks": "true"}
-            async with self._session.get(path, params=query, timeout=aiohttp.ClientTimeout()) as stream:
-                async for line in stream.content:
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        version = ""
-                        break
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    if event["type"] != "BOOKMARK":
-                        self._add(event["type"], kind, event["object"])
+            try:
+                await self._watch(kind)
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.1)  # goes on from the newest version that was seen
+
+    async def _watch(self, kind: str) -> None:
+        query = {"watch": "true", "resourceVersion": self._versions[kind], "allowWatchBookmarks": "true"}
+        url, forever = PATHS[kind].format(self._namespace), aiohttp.ClientTimeout()
+        async with self._session.get(url, params=query, timeout=forever) as stream:
+            async for line in stream.content:
+                event = json.loads(line)
+                if event.get("type") not in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+                    break  # what follows that version is gone
+                self._versions[kind] = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    self._add(event["type"], kind, event["object"])
+            else:
+                return
+        await self._list(kind)
 
     def _add(self, what: str, kind: str, obj: Object) -> None:
         version = int(obj["metadata"]["resourceVersion"])
