@@ -2,7 +2,7 @@
 
 Faults of the start come from ``VIRIDIAN_FAULT``, a JSON object by version (``*`` for all): ``crash``, ``oom``,
 ``slow`` (seconds) and ``digest`` (said instead of the true one). Faults in service come by ``POST /fault``: ``crash``,
-``oom``, ``unready`` or ``status``; what is posted replaces what was posted before.
+``oom``, ``unready``, ``status`` or ``delay`` (seconds); what is posted replaces what was posted before.
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _infer(self, body: bytes) -> None:
         state, request = self.state, json.loads(body)
+        time.sleep(float(state.fault.get("delay", 0)))
         status = int(state.fault.get("status") or (200 if state.loaded else 503))
         if status != 200:
             self._answer(status, {"error": "fault" if state.loaded else "not loaded"})
