@@ -25,7 +25,7 @@ from viridian_trainer.errors import BadData
 from viridian_trainer.eventlog import EventLog, Offset, Window, read
 
 #: Part of the newest slice that a prequential training leaves untrained, and the least number of its events.
-TAIL_SHARE, TAIL_EVENTS = 0.1, 100
+TAIL_SHARE, TAIL_EVENTS = 0.2, 100
 
 _MARK_EVERY = 1024
 

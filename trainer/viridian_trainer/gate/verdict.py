@@ -15,7 +15,7 @@ SLICE_MIN_EVENTS, SLICE_MIN_USERS = 100, 10
 
 #: With a prequential split: the part of the error probability that goes to the tail, and how many margins, and
 #: how much at least in units of the metric, the final weights may be worse there. See docs/decisions/0007.
-TAIL_ERROR_SHARE, TAIL_MARGIN_FACTOR, TAIL_MARGIN_LEAST = 0.1, 5.0, 0.01
+TAIL_ERROR_SHARE, TAIL_MARGIN_FACTOR, TAIL_MARGIN_LEAST = 0.2, 5.0, 0.01
 
 #: Metrics of which less is better; a floor for them is the greatest value that is accepted.
 LESS_IS_BETTER = frozenset({"logloss", "ece", "brier"})
