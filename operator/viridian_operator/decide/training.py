@@ -105,7 +105,7 @@ def _recorded(version: RegisteredVersion) -> Candidate:
 
 def _mismatch(d: Draft, candidate: Candidate, registered: RegisteredVersion) -> str:
     update = d.update
-    expected = {
+    expected: dict[str, tuple[object, object]] = {
         "version": (candidate.version, registered.version),
         "digest": (candidate.digest, registered.digest),
         "update": (f"{d.seen.uid}/{update.number}", registered.update),

@@ -24,9 +24,9 @@ def baseline_logits(kept: Mapping[str, Tensor], predicted: Holdout | None, untra
     if predicted is not None:
         counts.remove(predicted.items, predicted.labels)
         for start in range(0, len(predicted), _BATCH):
-            items, labels = (column[start : start + _BATCH] for column in (predicted.items, predicted.labels))
-            rates.append(counts.predict(items))
-            counts.add(items, labels)
+            batch = slice(start, start + _BATCH)
+            rates.append(counts.predict(predicted.items[batch]))
+            counts.add(predicted.items[batch], predicted.labels[batch])
     if len(untrained):
         rates.append(counts.predict(untrained.items))
     found: Floats = np.concatenate([np.zeros(0), *rates])

@@ -66,7 +66,7 @@ class Predictions:
 
     def encode(self) -> bytes:
         """The evidence as a safetensors file; equal predictions give equal bytes."""
-        return save(self.state())
+        return bytes(save(self.state()))
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
