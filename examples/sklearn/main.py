@@ -46,6 +46,8 @@ def train(folder: Path) -> Json:
     registry, data, window = Registry(), variable("VIRIDIAN_DATA"), variable("VIRIDIAN_WINDOW")
     if found := registry.find(update_tag()):
         return found
+    if variable("VIRIDIAN_GATE").get("split", "Holdout") != "Holdout":
+        raise Failure(78, "BadConfig", "spec.gate.split: this image keeps no predictions; set it to Holdout")
     fraction = data.get("holdout", {}).get("fraction", 0.1)
     events, trained_to = split(read(data, window), window, variable("VIRIDIAN_FRESH"), fraction)
     if not events:

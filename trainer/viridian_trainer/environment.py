@@ -11,7 +11,7 @@ from typing import Any, Literal
 from viridian_model.manifest import DIGEST
 from viridian_trainer.errors import BadConfig, BadUsage
 from viridian_trainer.eventlog import Window
-from viridian_trainer.spec import Data, Gate, parse_part
+from viridian_trainer.spec import Data, Gate, SplitKind, parse_part
 
 Kind = Literal["Full", "Incremental"]
 
@@ -60,16 +60,20 @@ class TrainInput(Common):
     config: dict[str, Any]
     seed: int
     checkpoint_dir: Path
+    split: SplitKind = "Holdout"
 
 
 @dataclass(frozen=True)
 class EvaluateInput(Common):
-    """All inputs of an evaluation; ``parent`` is the champion."""
+    """All inputs of an evaluation; ``parent`` is the champion, ``predicted`` what the candidate predicted before
+    it trained on it, if that judges.
+    """
 
     candidate: VersionRef
     reference: VersionRef | None
     holdout: Window
     gate: Gate
+    predicted: Window | None = None
 
 
 def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate"]:
@@ -115,6 +119,7 @@ def read_train(env: Mapping[str, str]) -> TrainInput:
         config=config,
         seed=seed,
         checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
+        split=_gate(env).split if env.get("VIRIDIAN_GATE") else "Holdout",
     )
 
 
@@ -123,13 +128,28 @@ def read_evaluate(env: Mapping[str, str]) -> EvaluateInput:
     candidate = _version(env, "VIRIDIAN_CANDIDATE")
     if candidate is None:
         raise BadUsage("VIRIDIAN_CANDIDATE is null; an evaluation needs a candidate")
+    gate, holdout = _gate(env), _window(env, "VIRIDIAN_HOLDOUT")
     return EvaluateInput(
         **vars(_common(env)),
         candidate=candidate,
         reference=_version(env, "VIRIDIAN_REFERENCE"),
-        holdout=_window(env, "VIRIDIAN_HOLDOUT"),
-        gate=parse_part(Gate, _object(env, "VIRIDIAN_GATE"), "spec.gate"),
+        holdout=holdout,
+        gate=gate,
+        predicted=_predicted(env, holdout) if gate.split == "Prequential" else None,
     )
+
+
+def _gate(env: Mapping[str, str]) -> Gate:
+    return parse_part(Gate, _object(env, "VIRIDIAN_GATE"), "spec.gate")
+
+
+def _predicted(env: Mapping[str, str], holdout: Window) -> Window:
+    if env.get("VIRIDIAN_PREDICTED", "null") in ("", "null"):
+        raise BadUsage("VIRIDIAN_PREDICTED is null, but the gate judges by what was predicted before it was trained on")
+    predicted = _window(env, "VIRIDIAN_PREDICTED")
+    if predicted.end != holdout.start:
+        raise BadUsage("VIRIDIAN_PREDICTED must end where VIRIDIAN_HOLDOUT begins")
+    return predicted
 
 
 def _common(env: Mapping[str, str]) -> Common:

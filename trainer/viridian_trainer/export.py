@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from viridian_model.manifest import Window as ManifestWindow
 from viridian_trainer import __version__, registry
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadData
-from viridian_trainer.training import Trained
+from viridian_trainer.training import Trained, predictions
 from viridian_trainer.training.train import identity
 
 GOLDEN_REQUESTS = 4
@@ -27,17 +28,20 @@ GOLDEN_LIMIT = 4500
 
 @dataclass(frozen=True)
 class Exported:
-    """A written bundle."""
+    """A written bundle, and beside it the evidence that its manifest names by its SHA-256, if there is any."""
 
     folder: Path
     digest: str
     tags: Mapping[str, str]
+    predictions: Path | None = None
 
 
 def export(
     task: TrainInput, trained: Trained, parent: Bundle | None, folder: Path, code: Code | None = None
 ) -> Exported:
     """Write the bundle into ``folder``; equal trainings by the same ``code`` (else: this one) give equal digests.
+
+    What was predicted before it was trained on is written beside ``folder``: servers have no use for it.
 
     Raises
     ------
@@ -48,6 +52,7 @@ def export(
     golden = _golden(model, list(trained.learner.golden))
     code = code or Code(version=__version__, image=os.environ.get("VIRIDIAN_IMAGE", ""))
     provenance = _provenance(task, trained, parent, code)
+    evidence = _write_predictions(trained, folder)
     try:
         digest = write_bundle(
             folder,
@@ -59,7 +64,18 @@ def export(
         )
     except BundleError as error:
         raise BadData(f"the trained weights cannot be exported: {error.message}; lower the learning rate") from error
-    return Exported(folder, digest, version_tags(task, provenance, digest, golden))
+    tags = version_tags(task, provenance, digest, golden)
+    if trained.split.predicted is not None:
+        tags[registry.PREDICTED_FROM] = canonical_json(trained.split.predicted.start).decode()
+    return Exported(folder, digest, tags, evidence)
+
+
+def _write_predictions(trained: Trained, bundle: Path) -> Path | None:
+    if trained.learner.predictions is None:
+        return None
+    path = bundle.with_name(predictions.FILE)
+    path.write_bytes(trained.learner.predictions.encode())
+    return path
 
 
 def version_tags(task: TrainInput, provenance: Provenance, digest: str, golden: Golden) -> dict[str, str]:
@@ -89,6 +105,7 @@ def _provenance(task: TrainInput, trained: Trained, parent: Bundle | None, code:
         "replay": dict(trained.replay),
         "ledger": trained.learner.ledger.hexdigest,
         "inputs": {**identity(task), "update": task.update.tag},
+        **_prequential(trained),
     }
     return Provenance(
         model=task.model_name,
@@ -109,6 +126,15 @@ def _provenance(task: TrainInput, trained: Trained, parent: Bundle | None, code:
         code=code,
         **extra,
     )
+
+
+def _prequential(trained: Trained) -> dict[str, Any]:
+    """What was predicted before it was trained on, and the digest of the predictions."""
+    found, window = trained.learner.predictions, trained.split.predicted
+    if found is None or window is None:
+        return {}
+    sha256 = hashlib.sha256(found.encode()).hexdigest()
+    return {"prequential": {**window.wire(), "events": len(found), "sha256": sha256}}
 
 
 def _golden(model: RankingModel, rows: list[dict[str, Any]]) -> Golden:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from viridian_model.storage import sync
+from viridian_model.storage import sync, write_file
 from viridian_trainer.environment import Update, VersionRef
 from viridian_trainer.registry import UPDATE, Registered, Run, VersionMissing
 
@@ -36,7 +36,7 @@ class FolderRun:
         """See ``Run``."""
         target = self._folder / (folder or "")
         target.mkdir(exist_ok=True)
-        shutil.copy(path, target / path.name)
+        write_file(target / path.name, path.read_bytes())
 
     def end(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """See ``Run``."""
@@ -93,6 +93,13 @@ class FolderRegistry:
         unfinished.rename(folder)
         sync(folder.parent)
         return self.read(model, int(version))
+
+    def artifact(self, run_id: str, path: str, folder: Path) -> Path:  # noqa: ARG002
+        """See ``Registry``; nothing is copied."""
+        found = self._folder / "runs" / run_id / path
+        if not found.is_file():
+            raise VersionMissing(f"{found} does not exist")
+        return found
 
     def fetch(self, model: str, version: VersionRef, folder: Path) -> Path:  # noqa: ARG002
         """See ``Registry``; nothing is copied."""

@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,6 +38,16 @@ class Link:
     def trained(self) -> Window:
         """The entries that training consumed."""
         return Window(self.manifest.window.start, self.manifest.trained_to)
+
+    @property
+    def parts(self) -> list[Window]:
+        """``trained``, in the parts that were read one after the other: a slice that was predicted first comes
+        last.
+        """
+        begins = ((self.manifest.model_extra or {}).get("prequential") or {}).get("from")
+        if begins is None:
+            return [self.trained]
+        return [Window(self.trained.start, begins), Window(begins, self.trained.end)]
 
     @property
     def schema(self) -> Schema:
@@ -101,8 +112,8 @@ def check_ledger(log: EventLog, links: Sequence[Link]) -> Ledger:
 
 
 def _read_again(log: EventLog, link: Link, ledger: Ledger, recent: RecentIds, used: set[int]) -> None:
-    chain, events = TrainedEntries(), 0
-    for entry in read(log, link.trained, link.schema):
+    trained, events = TrainedEntries(), 0
+    for entry in chain.from_iterable(read(log, part, link.schema) for part in link.parts):
         ledger.entries += 1
         if entry.event is None:
             ledger.rejected += 1
@@ -110,7 +121,7 @@ def _read_again(log: EventLog, link: Link, ledger: Ledger, recent: RecentIds, us
             ledger.duplicates += 1
         else:
             events += 1
-            chain.add(entry)
+            trained.add(entry)
             if (key := id_hash(entry.event.id)) in used:
                 ledger.problems.append(f"{_name(link)} trained again on event {entry.event.id}")
             used.add(key)
@@ -118,7 +129,7 @@ def _read_again(log: EventLog, link: Link, ledger: Ledger, recent: RecentIds, us
     if (said := link.manifest.events.get("trained")) != events:
         ledger.problems.append(f"{_name(link)} says {said} events, the log holds {events}")
     recorded = (link.manifest.model_extra or {}).get("ledger")
-    if recorded != chain.hexdigest:
+    if recorded != trained.hexdigest:
         ledger.problems.append(f"{_name(link)} trained on other entries than the log holds, or in another order")
 
 

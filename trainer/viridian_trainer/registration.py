@@ -146,6 +146,13 @@ class MlflowRegistry:
                 self._client.delete_model_version(model, ours.version)
             return self._registered(first)
 
+    def artifact(self, run_id: str, path: str, folder: Path) -> Path:
+        """See ``Registry``."""
+        with _answering(self._uri):
+            return Path(
+                download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(folder), tracking_uri=self._uri)
+            )
+
     def fetch(self, model: str, version: VersionRef, folder: Path) -> Path:
         """See ``Registry``."""
         with _answering(self._uri):

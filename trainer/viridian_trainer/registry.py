@@ -12,8 +12,9 @@ from viridian_trainer.errors import BadData
 
 #: Tags of a version, by the names of the contract.
 UPDATE, DIGEST, WINDOW, PARENT = "viridian.update", "viridian.digest", "viridian.window", "viridian.parent"
-TRAINED_TO, EVENT_TIME, KIND, GOLDEN = (
+TRAINED_TO, PREDICTED_FROM, EVENT_TIME, KIND, GOLDEN = (
     "viridian.trained-to",
+    "viridian.predicted-from",
     "viridian.event-time",
     "viridian.kind",
     "viridian.golden",
@@ -99,6 +100,18 @@ class Registry(Protocol):
     ) -> Registered:
         """Store the bundle under ``bundle/`` of the run and make a version of it, unless the update has one
         already.
+        """
+        ...
+
+    def artifact(self, run_id: str, path: str, folder: Path) -> Path:
+        """Download one file of a run into ``folder`` and give its path.
+
+        Raises
+        ------
+        VersionMissing
+            If the run has no such file.
+        RegistryUnreachable
+            If the registry does not answer.
         """
         ...
 

@@ -87,6 +87,7 @@ def task_of(manifest: Manifest, checkpoints: Path) -> TrainInput:
         config=inputs["config"],
         seed=manifest.seed,
         checkpoint_dir=checkpoints,
+        split=inputs.get("split", "Holdout"),
     )
 
 

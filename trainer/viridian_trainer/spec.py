@@ -16,6 +16,8 @@ from viridian_model.schema import Schema
 from viridian_trainer.errors import BadConfig
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+#: Which events judge a candidate: ones that it never trained on, or ones that it predicted before.
+SplitKind = Literal["Holdout", "Prequential"]
 
 
 class Part(BaseModel):
@@ -93,7 +95,7 @@ class Slice(Part):
 class Gate(Part):
     """``spec.gate``; ``looks`` is the number of looks that the error probability is split over."""
 
-    split: Literal["Holdout", "Prequential"] = "Holdout"
+    split: SplitKind = "Holdout"
     metric: Literal["logloss", "auroc"] = "logloss"
     margin: float = Field(default=0.002, ge=0)
     confidence: Fraction = 0.95

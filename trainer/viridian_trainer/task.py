@@ -29,10 +29,11 @@ from viridian_trainer.eventlog import EventLog
 from viridian_trainer.eventlog.source import open_log
 from viridian_trainer.export import export, parent_tag
 from viridian_trainer.gate.evaluate import evaluate
+from viridian_trainer.gate.evidence import fetch_predictions
 from viridian_trainer.gate.report import Summary, artifacts, summary
 from viridian_trainer.registry import Registered, Registry, Run, VersionMissing, check_adoptable
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.training import Trained, train
+from viridian_trainer.training import Trained, predictions, train
 from viridian_trainer.training.checkpoint import CheckpointStore
 from viridian_trainer.training.progress import Observer, Watch
 from viridian_trainer.training.train import identity
@@ -90,7 +91,7 @@ def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry, *, evi
     TaskError
         With the exit code of the contract.
     """
-    run = registry.start(task.update, "Evaluate", {"gate": task.gate.model_dump(), "holdout": task.holdout.wire()})
+    run = registry.start(task.update, "Evaluate", _judged_by(task))
     try:
         with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
             found = _evaluate_in(Path(folder), task, log, registry, run, evidence)
@@ -99,6 +100,11 @@ def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry, *, evi
         raise
     run.end("FINISHED")
     return {"task": "Evaluate", "runID": run.run_id, **found}
+
+
+def _judged_by(task: EvaluateInput) -> dict[str, Any]:
+    predicted = {"predicted": task.predicted.wire()} if task.predicted else {}
+    return {"gate": task.gate.model_dump(), "holdout": task.holdout.wire(), **predicted}
 
 
 def _train(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
@@ -137,6 +143,8 @@ def _train_in(
     begun = time.monotonic()
     outcome = _outcome(trained, exported.digest)
     run.metrics(outcome["metrics"], trained.learner.counts.trained)
+    if exported.predictions:
+        run.file(exported.predictions, predictions.FOLDER)  # before the version: whoever finds it finds its evidence
     registered = registry.register(run, task.model_name, exported.folder, exported.tags, outcome)
     check_adoptable(registered, task.window.canonical(), parent_tag(task))
     store.remove()
@@ -163,6 +171,7 @@ def _params(task: TrainInput) -> dict[str, Any]:
         "parent": parent_tag(task),
         "replay.ratio": task.data.replay.ratio,
         "holdout.fraction": task.data.holdout.fraction,
+        "split": task.split,
     }
 
 
@@ -178,13 +187,21 @@ def _outcome(trained: Trained, digest: str) -> dict[str, Any]:
         "events": {
             "trained": counts.trained,
             "holdout": trained.split.holdout.total,
+            **({"predicted": len(found)} if (found := trained.learner.predictions) is not None else {}),
             "duplicates": counts.duplicates,
             "late": counts.late,
             "rejected": counts.rejected,
         },
         "metrics": {"logloss": round(trained.learner.logloss, 6)},
         "seconds": dict(trained.seconds),
+        **_predicted(trained),
     }
+
+
+def _predicted(trained: Trained) -> dict[str, Any]:
+    """Where the slice begins that was predicted before it was trained on; it ends at ``trainedTo``."""
+    window = trained.split.predicted
+    return {"predictedFrom": dict(window.start)} if window else {}
 
 
 def _result(registered: Registered) -> dict[str, Any]:
@@ -203,8 +220,10 @@ def _evaluate_in(
     candidate, champion, reference = (bundle(version) for version in (task.candidate, task.parent, task.reference))
     if candidate is None:
         raise GateInputMissing("there is no candidate")
-    schema = task.data.event_schema
-    judged = evaluate(log, task.holdout, schema, task.gate, candidate, champion, reference)
+    schema, predicted = task.data.event_schema, None
+    if task.predicted is not None:
+        predicted = fetch_predictions(registry, task.model_name, task.candidate, candidate, task.predicted, folder)
+    judged = evaluate(log, task.holdout, schema, task.gate, candidate, champion, reference, predicted)
     for path in artifacts(judged, task, folder / "gate") if evidence else ():
         run.file(path, "gate")
     found = summary(judged)

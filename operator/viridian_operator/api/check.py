@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from viridian_operator.api import names
-from viridian_operator.api.gate import Gate, Split
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
@@ -46,7 +45,6 @@ def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
         *_registry(spec.registry),
         *_source(spec),
         *_trigger(spec.trigger),
-        *_gate(spec.gate),
         *_rollout(spec.rollout, spec.serving.identity),
     ]
 
@@ -96,11 +94,6 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
             yield f"trigger.schedule {trigger.schedule!r} never comes: name a day that exists"
     if not _is_zone(trigger.time_zone):
         yield f"trigger.timeZone {trigger.time_zone!r} is unknown: write an IANA name, e.g. Europe/Berlin"
-
-
-def _gate(gate: Gate) -> Iterator[str]:
-    if gate.split is Split.PREQUENTIAL:
-        yield "gate.split Prequential is not supported yet: use Holdout"
 
 
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:

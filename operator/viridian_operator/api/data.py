@@ -80,9 +80,11 @@ class EventSchema(ApiModel):
 
 
 class Holdout(ApiModel):
-    """The newest part of a window, which the candidate does not train on."""
+    """The newest slice of a window, which judges the candidate."""
 
-    fraction: float = Field(default=0.1, ge=0.01, le=0.5, description="of the window's events")
+    fraction: float = Field(
+        default=0.1, ge=0.01, le=0.5, description="of the window's events that the champion has not trained on"
+    )
 
 
 class Replay(ApiModel):

@@ -62,7 +62,8 @@ class Gate(ApiModel):
 
     split: Split = Field(
         default=Split.HOLDOUT,
-        description="which events judge; Prequential is not supported yet (Stalled, InvalidSpec)",
+        description="which events judge: Holdout, the newest slice, which is not trained on; Prequential, the same "
+        "slice, each event predicted before it is trained on, and a short untrained tail for the final weights",
     )
     metric: Annotated[str, Field(max_length=16, pattern="^(logloss|auroc)$")] = Field(
         default="logloss",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from viridian_operator.api.base import ApiModel, Time
 
@@ -15,6 +15,14 @@ OWED_LIMIT = 50
 
 #: Positions per partition; opaque to everything but the source that made them.
 Offsets = dict[str, str]
+
+
+def _known(numbers: Any) -> Any:
+    """Without those that an evaluation could not tell, which it writes as null."""
+    return {k: v for k, v in numbers.items() if v is not None} if isinstance(numbers, dict) else numbers
+
+
+Numbers = Annotated[dict[str, float], BeforeValidator(_known)]
 
 
 class Phase(StrEnum):
@@ -120,6 +128,9 @@ class Candidate(ApiModel):
     digest: str
     event_time: float | None = None
     trained_to: Offsets = {}
+    predicted_from: Offsets | None = Field(
+        default=None, description="up to trainedTo, events were predicted before they were trained on"
+    )
     holdout: Window | None = None
     run_id: str | None = Field(default=None, alias="runID")
     events: dict[str, int] = {}
@@ -137,7 +148,8 @@ class Evaluation(ApiModel):
     reason: str
     message: str = ""
     metrics: dict[str, dict[str, float]] = {}
-    difference: dict[str, float] = {}
+    difference: Numbers = {}
+    tail: Numbers = Field(default={}, description="difference of the final weights, with split Prequential")
     events: int = 0
     users: int = 0
     failed: list[str] = []
@@ -226,6 +238,7 @@ class Update(ApiModel):
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
     capacity: str = Field(default="", description="rollout.capacity when it started")
+    split: str = Field(default="", description="gate.split when it started")
     outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
     candidate: Candidate | None = None

@@ -74,6 +74,7 @@ class CreateJob:
     candidate: ModelRef | None = None
     reference: ModelRef | None = None
     holdout: Window | None = None
+    predicted: Window | None = None
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ class RegisteredVersion:
     parent: str = ""
     window: Window | None = None
     trained_to: Offsets = field(default_factory=dict)
+    predicted_from: Offsets = field(default_factory=dict)
     event_time: float | None = None
     kind: str = ""
     golden: str = ""

@@ -58,7 +58,8 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     kind = Kind.FULL if full else Kind.INCREMENTAL
     parent = champion.model if champion and not full else None
     fresh = champion.watermark if champion else None
-    _begin(d, kind, trigger, window=window, fresh=fresh, total=heads.total, parent=parent)
+    split = d.spec.gate.split.value
+    _begin(d, kind, trigger, window=window, fresh=fresh, total=heads.total, parent=parent, split=split)
     d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued)
     d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events")
 

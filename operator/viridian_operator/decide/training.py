@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import Attempts, Candidate, Phase, Window
+from viridian_operator.api.gate import Split
+from viridian_operator.api.status import Attempts, Candidate, Phase, Update, Window
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
@@ -97,35 +98,58 @@ def _recorded(version: RegisteredVersion) -> Candidate:
         digest=version.digest,
         event_time=version.event_time,
         trained_to=version.trained_to,
+        predicted_from=version.predicted_from or None,
         holdout=Window(start=version.trained_to, end=version.window.end),
     )
 
 
 def _mismatch(d: Draft, candidate: Candidate, registered: RegisteredVersion) -> str:
     update = d.update
-    expected = {
+    expected: dict[str, tuple[object, object]] = {
         "version": (candidate.version, registered.version),
         "digest": (candidate.digest, registered.digest),
         "update": (f"{d.seen.uid}/{update.number}", registered.update),
         "parent": (update.parent.digest if update.parent else "", registered.parent),
         "window": (update.window, registered.window),
     }
+    if is_prequential(update):
+        expected["predicted-from"] = (candidate.predicted_from or {}, registered.predicted_from)
     for what, (wanted, found) in expected.items():
         if wanted != found:
             return f"the registry has another {what} than the update: {found!r} instead of {wanted!r}"
-    return _unfair(d, candidate)
+    return _unjudgeable(d, candidate) or _unfair(d, candidate)
+
+
+def is_prequential(update: Update) -> bool:
+    """Whether the candidate is judged by what it predicted before it trained on it."""
+    return update.split == Split.PREQUENTIAL
+
+
+def predicted(update: Update) -> Window | None:
+    """The events of which stored predictions judge the candidate; they end where its training ended."""
+    candidate = update.candidate
+    if candidate is None or candidate.predicted_from is None or not is_prequential(update):
+        return None
+    return Window(start=candidate.predicted_from, end=candidate.trained_to)
+
+
+def _unjudgeable(d: Draft, candidate: Candidate) -> str:
+    if not is_prequential(d.update) or set(candidate.predicted_from or {}) == set(candidate.trained_to):
+        return ""
+    return (
+        "the training says of no predictedFrom, or not of every partition, from where on it predicted events before it "
+        "trained on them: use an image that can, or set gate.split to Holdout"
+    )
 
 
 def _unfair(d: Draft, candidate: Candidate) -> str:
     """Events that the champion has trained on would speak for it, if they judged."""
-    fresh, holdout = d.update.fresh, candidate.holdout
-    if fresh is None or holdout is None:
+    fresh, judging = d.update.fresh, predicted(d.update.but(candidate=candidate)) or candidate.holdout
+    if fresh is None or judging is None:
         return ""
-    for partition, offset in holdout.start.items():
+    for partition, offset in judging.start.items():
         if entries_before(offset) < entries_before(fresh.get(partition, "0")):
-            return (
-                f"events of partition {partition} are held out from {offset} on, but the champion has trained on them"
-            )
+            return f"events of partition {partition} judge from {offset} on, but the champion has trained on them"
     return ""
 
 

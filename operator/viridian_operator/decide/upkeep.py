@@ -198,6 +198,7 @@ def _jobs(d: Draft) -> Iterator[Action]:
             candidate=update.candidate.model,
             reference=d.status.reference,
             holdout=update.candidate.holdout,
+            predicted=training.predicted(update),
         )
 
 

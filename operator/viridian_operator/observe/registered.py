@@ -70,6 +70,7 @@ def registered(version: ModelVersion) -> RegisteredVersion:
         parent=tags.get("viridian.parent", ""),
         window=_window(tags.get("viridian.window")),
         trained_to=_offsets(tags.get("viridian.trained-to")),
+        predicted_from=_offsets(tags.get("viridian.predicted-from")),
         event_time=_number(tags.get("viridian.event-time")),
         kind=tags.get("viridian.kind", ""),
         golden=_golden(tags.get("viridian.golden")),

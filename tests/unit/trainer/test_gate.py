@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from viridian_trainer.gate.evaluate import judge
+from viridian_trainer.gate.scoring import Holdout
 from viridian_trainer.gate.slices import heavy_users
 from viridian_trainer.gate.statistics import (
     Difference,
@@ -18,8 +21,10 @@ from viridian_trainer.gate.statistics import (
     loss_difference,
     weighted_auroc,
 )
-from viridian_trainer.gate.verdict import Compared, Evidence, Outcome, decide_verdict
+from viridian_trainer.gate.verdict import Compared, Evidence, Outcome, Verdict, decide_verdict
 from viridian_trainer.result import encode
+from viridian_trainer.spec import Gate
+from viridian_trainer.window import tail_size
 
 GOOD = Difference(0.01, 0.005, 0.015, 0.006, 5000, 500)
 
@@ -68,6 +73,13 @@ SMALL = Compared(difference(-0.2, -0.1, events=40), 0.002)
         (evidence(against_champion=None), "Pass", "FirstModel"),
         (evidence(against_champion=None, against_baseline=WORSE), "Reject", "WorseThanBaseline"),
         (evidence(against_champion=None, against_baseline=UNCLEAR), "Inconclusive", "NotProven"),
+        (evidence(tail=Compared(GOOD, 0.01)), "Pass", "NonInferior"),
+        (evidence(tail=WORSE), "Reject", "TailWorse"),
+        (evidence(tail=UNCLEAR), "Inconclusive", "NotProven"),
+        (evidence(-0.01, -0.0001, tail=UNCLEAR), "Reject", "Worse"),
+        (evidence(-0.01, 0.01, tail=WORSE), "Reject", "TailWorse"),
+        (evidence(against_champion=None, tail=WORSE), "Reject", "TailWorse"),
+        (evidence(against_champion=None, tail=UNCLEAR), "Inconclusive", "NotProven"),
     ],
 )
 def test_verdicts(given: Evidence, outcome: str, reason: str) -> None:
@@ -131,6 +143,26 @@ def test_poison_never_passes(poison: str) -> None:
         outcome = clicks.judge(good, bad)
         assert outcome is (Outcome.REJECT if poison != "stale" else outcome)
         assert outcome is not Outcome.PASS
+
+
+def with_tail(seed: int, damage: Callable[[Any], Any]) -> Verdict:
+    """The verdict on equal twins over 5000 events, of which the last fifth judges damaged final weights."""
+    clicks = Clicks(seed, 5000, 750)
+    champion, candidate = clicks.model(), clicks.model()
+    tail = np.arange(5000) >= 5000 - tail_size(5000)
+    logits = {"champion": champion, "candidate": np.where(tail, damage(candidate), candidate), "baseline": 0 * champion}
+    ids, times = [str(n) for n in range(5000)], np.arange(5000.0)
+    holdout = Holdout(ids, times, clicks.users, clicks.users, clicks.labels, {}, 0, 0)
+    return judge(Gate(margin=0.02), f"sha256:{seed:08x}", holdout, logits, {}, {}, tail).verdict
+
+
+def test_a_tail_lets_twins_pass_and_finds_gross_damage_of_the_final_weights() -> None:
+    twins = [with_tail(seed, lambda logits: logits).outcome for seed in range(30)]
+    assert twins.count(Outcome.PASS) >= 24
+    assert twins.count(Outcome.REJECT) <= 1
+    for damage in (lambda logits: -logits, lambda logits: 3 * logits):
+        found = [with_tail(seed, damage) for seed in range(10)]
+        assert {verdict.reason for verdict in found} == {"TailWorse"}
 
 
 def test_identical_models_pass_with_any_margin() -> None:

@@ -79,6 +79,7 @@ def check_version(image: Image, result: dict[str, Any], parent: dict[str, Any]) 
             78,
             "BadConfig",
         ),
+        ({"VIRIDIAN_GATE": '{"split": "Prequential"}'}, 78, "BadConfig"),
         ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}, 75, "RegistryUnreachable"),
         ({"VIRIDIAN_WINDOW": '{"from": {"0": "0@0-0"}, "to": {"0": "9000@9-0"}}'}, 65, "DataTrimmed"),
     ],

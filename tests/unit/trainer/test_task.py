@@ -186,20 +186,63 @@ def test_failures_have_the_exit_codes_of_the_contract(
     assert (found, result["error"]["reason"]) == (code, reason), result
 
 
-def test_prequential_is_refused_for_now(job: Job) -> None:
-    job.append(rows(0, 1000))
-    first = job.train(1)
-    env = job.environment(
-        "Evaluate",
-        1,
-        "Full",
-        VIRIDIAN_CANDIDATE=reference(first),
-        VIRIDIAN_HOLDOUT=first["holdout"],
-        VIRIDIAN_GATE={"split": "Prequential"},
+PREQUENTIAL = {**GATE, "split": "Prequential"}
+
+
+def test_a_prequential_loop_from_the_environment(job: Job) -> None:
+    job.append(rows(0, 6000, duplicates=0.02))
+    first = job.train(1, VIRIDIAN_GATE=PREQUENTIAL)
+    assert job.evaluate(first, None, **predicted(first))["reason"] == "FirstModel"
+    job.append(rows(6000, 6000, duplicates=0.02))
+    second = job.train(
+        2,
+        first["trainedTo"],
+        VIRIDIAN_PARENT=reference(first),
+        VIRIDIAN_FRESH=first["trainedTo"],
+        VIRIDIAN_GATE=PREQUENTIAL,
     )
-    code, result = job.run(env)
-    assert (code, result["error"]["reason"]) == (78, "BadConfig")
-    assert "not supported yet" in result["error"]["message"]
+    verdict = job.evaluate(second, first, VIRIDIAN_REFERENCE=reference(first), **predicted(second))
+    assert (verdict["verdict"], verdict["reason"]) == ("Pass", "NonInferior"), verdict
+    assert verdict["events"] == second["events"]["predicted"] + verdict["tail"]["events"]
+    again = CliRunner().invoke(app, ["verdict", verdict["runID"], "--registry", job.mlflow_url])
+    assert again.exit_code == 0, again.output
+    tags = MlflowClient(job.mlflow_url).get_model_version(job.model, second["version"]).tags
+    assert json.loads(tags["viridian.predicted-from"]) == second["predictedFrom"]
+    full = job.train(3, VIRIDIAN_FRESH=second["trainedTo"], VIRIDIAN_GATE=PREQUENTIAL)
+    begins, champion_ended = (
+        {p: int(offset.split("@")[0]) for p, offset in offsets.items()}
+        for offsets in (full["predictedFrom"], second["trainedTo"])
+    )
+    assert all(begins[p] >= champion_ended[p] for p in begins)
+    check_provenance(job, second)
+
+
+def predicted(result: dict[str, Any]) -> dict[str, Any]:
+    """What the operator tells an evaluation of a prequential candidate."""
+    window = {"from": result["predictedFrom"], "to": result["trainedTo"]}
+    return {"VIRIDIAN_PREDICTED": window, "VIRIDIAN_GATE": PREQUENTIAL}
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "reason"),
+    [
+        ({"VIRIDIAN_PREDICTED": None}, 64, "BadUsage"),
+        (
+            {"VIRIDIAN_PREDICTED": {"from": {"0": "0@0-0", "1": "0@0-0"}, "to": {"0": "1@1-0", "1": "1@1-0"}}},
+            64,
+            "BadUsage",
+        ),
+        ({}, 3, "GateInputMissing"),  # it was trained with the other split
+    ],
+)
+def test_an_evaluation_without_predictions_says_so(job: Job, change: dict[str, Any], code: int, reason: str) -> None:
+    job.append(rows(0, 600))
+    first = job.train(1)
+    start = {"0": "0@0-0", "1": "0@0-0"}
+    settings = {**predicted({**first, "predictedFrom": start}), **change}
+    settings |= {"VIRIDIAN_CANDIDATE": reference(first), "VIRIDIAN_HOLDOUT": first["holdout"]}
+    found, result = job.run(job.environment("Evaluate", 1, "Full", **settings))
+    assert (found, result["error"]["reason"]) == (code, reason), result
 
 
 def test_a_crash_leaves_its_class_and_message_without_credentials(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

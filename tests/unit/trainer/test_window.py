@@ -12,7 +12,7 @@ from worlds import parquet, rows
 
 from viridian_trainer.errors import BadData, BadUsage
 from viridian_trainer.eventlog import Window, read
-from viridian_trainer.window import split_by_time
+from viridian_trainer.window import split_by_time, tail_size
 
 
 @settings(max_examples=200, deadline=None)
@@ -27,6 +27,32 @@ def test_train_and_holdout_make_up_the_window(times: list[list[int]], fraction: 
     assert (split.train.start, split.train.end, split.holdout.end) == (window.start, split.holdout.start, window.end)
     assert split.train.total + split.holdout.total == window.total
     assert split.train.total >= window.total - round(fraction * window.total) >= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 1000), max_size=300), min_size=1, max_size=3).filter(any),
+    st.floats(0.05, 0.5),
+)
+def test_a_prequential_split_trains_on_all_but_the_tail_of_what_is_held_out(
+    times: list[list[int]], fraction: float
+) -> None:
+    log = InMemory(times)
+    window = Window(log.earliest(), log.heads())
+    held = split_by_time(log, window, SCHEMA, fraction, 0)
+    split = split_by_time(log, window, SCHEMA, fraction, 0, prequential=True)
+    assert split.predicted is not None
+    assert split.predicted.start == held.train.end
+    assert (split.train.start, split.train.end, split.holdout.end) == (window.start, split.holdout.start, window.end)
+    assert split.predicted.end == split.train.end
+    assert split.holdout.total <= tail_size(round(fraction * window.total))  # equal times are not parted
+
+
+@pytest.mark.parametrize(
+    ("slice_", "tail"), [(0, 0), (1, 0), (2, 1), (4, 2), (150, 75), (300, 100), (500, 100), (1000, 200)]
+)
+def test_the_tail_is_a_fifth_and_no_more_than_half(slice_: int, tail: int) -> None:
+    assert tail_size(slice_) == tail
 
 
 def test_the_holdout_is_the_newest_tenth(tmp_path: Path) -> None:

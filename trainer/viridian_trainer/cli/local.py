@@ -30,6 +30,7 @@ from viridian_trainer.registry import Registered, Registry, VersionMissing
 from viridian_trainer.spec import Gate, parse_part
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.task import evaluate_task, train_task
+from viridian_trainer.window import predicted_window
 
 
 @explained
@@ -41,6 +42,7 @@ def train(
     parent: Annotated[str | None, typer.Option(help="version to go on from; else the newest")] = None,
     config: Annotated[str, JsonOption] = "{}",
     data: Annotated[str, JsonOption] = DEFAULT_DATA,
+    gate: Annotated[str, JsonOption] = "{}",
     seed: Annotated[int, typer.Option(min=0)] = 7,
     checkpoints: Annotated[Path, typer.Option(help="where checkpoints are kept")] = Path("checkpoints"),
 ) -> None:
@@ -61,6 +63,7 @@ def train(
         config=json_object(config, "--config"),
         seed=seed,
         checkpoint_dir=checkpoints,
+        split=parse_part(Gate, json_object(gate, "--gate"), "--gate").split,
     )
     stop = StopRequest()
     stop.install()
@@ -81,11 +84,16 @@ def evaluate(
     gate: Annotated[str, JsonOption] = "{}",
     data: Annotated[str, JsonOption] = DEFAULT_DATA,
 ) -> None:
-    """Judge a version on the events that were held out when it was trained."""
+    """Judge a version on the events that were held out, or predicted first, when it was trained."""
     store = open_registry(registry)
     judged = store_version(store, model, candidate) if candidate else store.newest(model)
     if judged is None:
         raise BadUsage(f"registry {registry} holds no version of model {model}; run train first")
+    rules, predicted = parse_part(Gate, json_object(gate, "--gate"), "--gate"), predicted_window(judged.result)
+    if (rules.split == "Prequential") != (predicted is not None):
+        raise BadUsage(
+            f"version {judged.version} was trained with another gate.split; give train and evaluate the same"
+        )
     against = store_version(store, model, champion) if champion else _parent(store, model, judged)
     task = EvaluateInput(
         update=Update("local", "local", model, int(judged.tags[tags.UPDATE].rpartition("/")[2]), 1, "Incremental"),
@@ -95,7 +103,8 @@ def evaluate(
         candidate=VersionRef(judged.version, judged.tags[tags.DIGEST]),
         reference=None,
         holdout=Window.parse(judged.result["holdout"]),
-        gate=parse_part(Gate, json_object(gate, "--gate"), "--gate"),
+        gate=rules,
+        predicted=predicted,
     )
     with console.status("judging"):
         outcome = evaluate_task(task, ParquetEventLog(parquet), store)

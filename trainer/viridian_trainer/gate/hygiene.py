@@ -14,6 +14,7 @@ from viridian_model.errors import WarmupFailed
 from viridian_model.inference import Golden, check_golden
 from viridian_model.schema import Schema, Signature
 from viridian_trainer.gate.scoring import Scores
+from viridian_trainer.gate.statistics import Floats
 
 #: Greatest growth of the 99.9 % quantile of row norms of a table, or of the norm of a dense tensor.
 NORM_JUMP = 10.0
@@ -36,14 +37,17 @@ class Subject:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the checks look at."""
+    """What the checks look at; ``labels`` are those of all judged events, ``predicted`` the candidate's logits
+    from before it trained on them.
+    """
 
     candidate: Subject
     champion: Subject | None
     golden: Golden
     schema: Schema
-    labels: np.ndarray[tuple[int], np.dtype[np.float64]]
+    labels: Floats
     same_inputs_required: bool = field(default=True)
+    predicted: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 def failed_checks(inputs: Inputs) -> dict[str, str]:
@@ -63,7 +67,8 @@ def _finite_weights(inputs: Inputs) -> str:
 
 
 def _finite_predictions(inputs: Inputs) -> str:
-    wrong = int((~np.isfinite(inputs.candidate.scores.logits)).sum())
+    answers = np.concatenate([inputs.predicted, inputs.candidate.scores.logits])
+    wrong = int((~np.isfinite(answers)).sum())
     return f"{wrong} predictions are NaN or infinite" if wrong else ""
 
 

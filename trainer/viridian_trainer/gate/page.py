@@ -35,13 +35,25 @@ def page(judged: Judged, model: str, message: str) -> str:
         f"<p>{escape(message)}</p>",
         f"<p>{len(judged.holdout)} events of {judged.deciding.difference.users} users, "
         f"{judged.holdout.duplicates} duplicates and {judged.holdout.rejected} unreadable entries left out.</p>",
+        _how(judged),
     ]
-    if len(judged.holdout):
+    if judged.main.any():
         parts += [_plots(judged), "<h2>Metrics</h2>", _metrics(judged.metrics)]
     parts += ["<h2>Comparisons</h2>", _comparisons(_compared(judged))]
     title = f"<title>{escape(model)}: {outcome}</title>"
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{title}<style>{_STYLE}</style></head>'
     return f"{head}<body>{''.join(parts)}</body></html>"
+
+
+def _how(judged: Judged) -> str:
+    """Which events judge what, where there are two kinds of them."""
+    if judged.tail is None:
+        return ""
+    return (
+        f"<p>{int(judged.main.sum())} of them were predicted right before the candidate trained on them; metrics, "
+        f"slices and comparisons rest on these. The newest {int(judged.tail.sum())} are untrained and judge the "
+        "weights that would serve (tail).</p>"
+    )
 
 
 def calibration_curve(logits: Floats, labels: Floats, bins: int = 10) -> tuple[Floats, Floats]:
@@ -61,6 +73,7 @@ def _compared(judged: Judged) -> dict[str, Compared]:
         "baseline": evidence.against_baseline,
     }
     found = {f"against {name}": part for name, part in named.items() if part is not None}
+    found |= {"final weights on the tail": evidence.tail} if evidence.tail else {}
     return found | {f"slice {name}": part for name, part in evidence.slices.items()}
 
 
@@ -108,8 +121,10 @@ def _plots(judged: Judged) -> str:
 
 def _draw_calibration(axes: Any, judged: Judged) -> None:
     for name, logits in judged.logits.items():
-        if np.isfinite(logits).all():
-            axes.plot(*calibration_curve(logits, judged.holdout.labels), "o-", ms=3, label=name, color=_COLOURS[name])
+        shown = logits[judged.main]
+        if np.isfinite(shown).all():
+            labels = judged.holdout.labels[judged.main]
+            axes.plot(*calibration_curve(shown, labels), "o-", ms=3, label=name, color=_COLOURS[name])
     limit = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.plot([0, limit], [0, limit], ":", color="#777777", lw=1)
     axes.set(title="Calibration", xlabel="mean prediction", ylabel="mean label")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from viridian_trainer.errors import GateInputMissing
 from viridian_trainer.gate.evaluate import CANDIDATE, Judged, judge
-from viridian_trainer.gate.report import EVIDENCE, LOGIT, PREDICTIONS, SLICE, comparisons, summary
+from viridian_trainer.gate.report import EVIDENCE, LOGIT, PREDICTIONS, SLICE, TAIL, comparisons, summary
 from viridian_trainer.gate.scoring import Holdout
 from viridian_trainer.spec import Gate, parse_part
 
@@ -47,7 +47,8 @@ def recompute(folder: Path) -> Recomputed:
         holdout = _holdout(table, recorded)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise GateInputMissing(f"{folder} holds no evidence of an evaluation: {error}") from None
-    judged = judge(gate, candidate, holdout, _columns(table, LOGIT), hygiene, _columns(table, SLICE))
+    tail = table[TAIL].to_numpy() if TAIL in table.column_names else None
+    judged = judge(gate, candidate, holdout, _columns(table, LOGIT), hygiene, _columns(table, SLICE), tail)
     found = summary(judged) | comparisons(judged)
     compared = (*_COMPARED, *comparisons(judged))
     return Recomputed(judged, tuple(name for name in compared if found[name] != recorded.get(name)))

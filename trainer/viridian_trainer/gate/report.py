@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from viridian_trainer.environment import EvaluateInput
-from viridian_trainer.gate.evaluate import BASELINE, CANDIDATE, CHAMPION, REFERENCE, Judged
+from viridian_trainer.gate.evaluate import BASELINE, CANDIDATE, CHAMPION, REFERENCE, Judged, tail_confidence
 from viridian_trainer.gate.metrics import rounded
 from viridian_trainer.gate.page import page
 from viridian_trainer.gate.verdict import Compared
@@ -22,6 +22,8 @@ Summary = dict[str, Any]
 
 #: Prefixes of the columns of ``predictions.parquet`` that hold a model's logits and the events of a slice.
 LOGIT, SLICE = "logit_", "slice_"
+#: Column and comparison of the events that judge the final weights, after a prequential split.
+TAIL = "tail"
 EVIDENCE, PREDICTIONS = "evidence.json", "predictions.parquet"
 
 _SHORT = ("logloss", "auroc", "calibration", "ece")
@@ -40,6 +42,7 @@ def summary(judged: Judged) -> Summary:
         "events": len(judged.holdout),
         "users": difference.users,
         "failed": list(judged.verdict.failed),
+        **({"tail": _sized(tail)} if (tail := judged.evidence.tail) else {}),
     }
 
 
@@ -57,6 +60,8 @@ def message(judged: Judged) -> str:
             f"slice {name}: {_comparison(judged.evidence.slices[name], judged.gate.confidence)}"
             for name in judged.verdict.failed
         )
+    if reason == "TailWorse" or judged.verdict.failed == ("tail",):
+        return _final(judged)
     if reason == "WorseThanReference" or judged.verdict.failed == ("reference",):
         return _against(judged, REFERENCE, judged.evidence.against_reference)
     other = CHAMPION if judged.evidence.against_champion else BASELINE
@@ -88,11 +93,20 @@ def _against(judged: Judged, name: str, compared: Compared | None) -> str:
     return f"{metric} {ours:.4f} against {theirs:.4f} of the {name}: {_comparison(compared, judged.gate.confidence)}"
 
 
+def _final(judged: Judged) -> str:
+    """How the weights that would serve did on the tail."""
+    tail = judged.evidence.tail
+    if tail is None:
+        return ""
+    what = f"final weights on the {tail.difference.events} events kept back"
+    return f"{what}, {judged.gate.metric}: {_comparison(tail, tail_confidence(judged.gate))}"
+
+
 def _comparison(compared: Compared, confidence: float) -> str:
     difference = compared.difference
     word = "better" if difference.mean >= 0 else "worse"
     return (
-        f"{word} by {abs(difference.mean):.4f} ({confidence:.0%} interval {difference.low:.4f} to "
+        f"{word} by {abs(difference.mean):.4f} ({100 * confidence:.4g}% interval {difference.low:.4f} to "
         f"{difference.high:.4f}, margin {compared.margin:g})"
     )
 
@@ -120,15 +134,17 @@ def comparisons(judged: Judged) -> dict[str, Any]:
         CHAMPION: judged.evidence.against_champion,
         REFERENCE: judged.evidence.against_reference,
         BASELINE: judged.evidence.against_baseline,
+        TAIL: judged.evidence.tail,
     }
     slices = judged.evidence.slices.items()
     return {
         "comparisons": {name: _wire(part) for name, part in compared.items() if part},
-        "slices": {
-            name: {**_wire(part), "events": part.difference.events, "users": part.difference.users}
-            for name, part in slices
-        },
+        "slices": {name: _sized(part) for name, part in slices},
     }
+
+
+def _sized(compared: Compared) -> dict[str, float | None]:
+    return {**_wire(compared), "events": compared.difference.events, "users": compared.difference.users}
 
 
 def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
@@ -138,6 +154,7 @@ def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
         **comparisons(judged),
         "update": task.update.tag,
         "holdout": task.holdout.wire(),
+        "predicted": task.predicted.wire() if task.predicted else None,
         "gate": judged.gate.model_dump(mode="json", by_alias=True),
         "versions": {name: vars(version) for name, version in versions.items() if version},
         "metrics": {name: rounded(values) for name, values in judged.metrics.items()},
@@ -158,4 +175,5 @@ def _predictions(judged: Judged) -> pa.Table:
     }
     columns |= {f"{LOGIT}{name}": values for name, values in judged.logits.items()}
     columns |= {f"{SLICE}{name}": mask for name, mask in judged.masks.items()}
+    columns |= {TAIL: judged.tail} if judged.tail is not None else {}
     return pa.table(columns)

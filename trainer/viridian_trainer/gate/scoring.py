@@ -42,6 +42,20 @@ class Holdout:
         return len(self.ids)
 
 
+def joined(first: Holdout, second: Holdout) -> Holdout:
+    """The events of ``first``, then those of ``second``; both have the same fields."""
+    return Holdout(
+        ids=first.ids + second.ids,
+        times=np.concatenate([first.times, second.times]),
+        users=np.concatenate([first.users, second.users]),
+        items=np.concatenate([first.items, second.items]),
+        labels=np.concatenate([first.labels, second.labels]),
+        fields={name: np.concatenate([values, second.fields[name]]) for name, values in first.fields.items()},
+        duplicates=first.duplicates + second.duplicates,
+        rejected=first.rejected + second.rejected,
+    )
+
+
 @dataclass(frozen=True)
 class Scores:
     """Answers of one model: logits ``[n]``, and per table whether the id of the event is unknown to it
@@ -50,6 +64,15 @@ class Scores:
 
     logits: Floats
     unknown: Mapping[str, NDArray[np.bool_]]
+
+    def followed_by(self, others: Scores) -> Scores:
+        """These answers, then those to ``others``' events."""
+        names = {*self.unknown, *others.unknown}
+        unknown = {
+            name: np.concatenate([part.unknown[name] for part in (self, others) if name in part.unknown])
+            for name in names
+        }
+        return Scores(np.concatenate([self.logits, others.logits]), unknown)
 
 
 def score(

@@ -18,7 +18,8 @@ from scipy import stats
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-RESAMPLES = 2000
+#: Resamples for intervals of the usual levels, and for the far ends that the tail is judged at.
+RESAMPLES, TAIL_RESAMPLES = 2000, 10_000
 _POWER = 0.8
 _CELLS = 1_000_000
 
@@ -44,7 +45,9 @@ def log_losses(logits: Floats, labels: Floats) -> Floats:
     return np.logaddexp(0.0, logits) - labels * logits
 
 
-def loss_difference(champion: Floats, candidate: Floats, users: Ints, confidence: float, seed: int) -> Difference:
+def loss_difference(
+    champion: Floats, candidate: Floats, users: Ints, confidence: float, seed: int, resamples: int = RESAMPLES
+) -> Difference:
     """Mean of the losses of the champion minus those of the candidate, all ``[n]``, with its interval."""
     _, cluster = np.unique(users, return_inverse=True)
     counts = np.bincount(cluster).astype(np.float64)
@@ -54,12 +57,18 @@ def loss_difference(champion: Floats, candidate: Floats, users: Ints, confidence
         return Difference(mean, float("-inf"), float("inf"), float("inf"), len(users), len(counts))
     if len(counts) < 2 or np.ptp(champion - candidate) == 0:
         return _degenerate(mean, len(users), len(counts))
-    low, high, error = _ratio_interval(sums, counts, confidence, seed)
+    low, high, error = _ratio_interval(sums, counts, confidence, seed, resamples)
     return Difference(mean, low, high, detectable(error, confidence), len(users), len(counts))
 
 
 def auroc_difference(
-    champion: Floats, candidate: Floats, labels: Floats, users: Ints, confidence: float, seed: int
+    champion: Floats,
+    candidate: Floats,
+    labels: Floats,
+    users: Ints,
+    confidence: float,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> Difference:
     """AUROC of the candidate minus that of the champion (scores and labels ``[n]``), with a percentile
     interval.
@@ -74,7 +83,7 @@ def auroc_difference(
         return _degenerate(mean, len(users), count)
     generator, even = np.random.default_rng(seed), np.full(count, 1 / count)
     parts = []
-    for size in _chunks(len(users)):
+    for size in _chunks(len(users), resamples):
         copies = generator.multinomial(count, even, size=size)
         parts.append(ours.areas(copies) - theirs.areas(copies))
     draws = np.concatenate(parts)
@@ -123,7 +132,9 @@ def detectable(error: float, confidence: float) -> float:
     return float((stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(_POWER)) * error)
 
 
-def _ratio_interval(sums: Floats, counts: Floats, confidence: float, seed: int) -> tuple[float, float, float]:
+def _ratio_interval(
+    sums: Floats, counts: Floats, confidence: float, seed: int, resamples: int
+) -> tuple[float, float, float]:
     """Interval and standard error of ``sum(sums) / sum(counts)`` over resampled users."""
 
     def ratio(values: Floats, sizes: Floats, axis: int = -1) -> Floats:
@@ -133,7 +144,7 @@ def _ratio_interval(sums: Floats, counts: Floats, confidence: float, seed: int) 
     found = stats.bootstrap(
         (sums, counts),
         ratio,
-        n_resamples=RESAMPLES,
+        n_resamples=resamples,
         batch=max(1, _CELLS // len(sums)),
         vectorized=True,
         paired=True,
@@ -159,7 +170,7 @@ def _degenerate(mean: float, events: int, users: int) -> Difference:
     return Difference(mean, mean, mean, 0.0, events, users)
 
 
-def _chunks(events: int) -> list[int]:
+def _chunks(events: int, resamples: int) -> list[int]:
     """Sizes of the parts in which resamples fit in memory."""
     size = max(1, _CELLS // events)
-    return [min(size, RESAMPLES - done) for done in range(0, RESAMPLES, size)]
+    return [min(size, resamples - done) for done in range(0, resamples, size)]

@@ -13,6 +13,10 @@ SLICE_MARGIN_FACTOR = 3.0
 #: Slices with fewer events or users than this are shown and not judged.
 SLICE_MIN_EVENTS, SLICE_MIN_USERS = 100, 10
 
+#: With a prequential split: the part of the error probability that goes to the tail, and how many margins, and
+#: how much at least in units of the metric, the final weights may be worse there. See docs/decisions/0007.
+TAIL_ERROR_SHARE, TAIL_MARGIN_FACTOR, TAIL_MARGIN_LEAST = 0.2, 5.0, 0.01
+
 #: Metrics of which less is better; a floor for them is the greatest value that is accepted.
 LESS_IS_BETTER = frozenset({"logloss", "ece", "brier"})
 
@@ -48,7 +52,8 @@ class Evidence:
     """All that the verdict depends on.
 
     ``against_champion`` is absent for a first model, ``against_reference`` where there is none or it is the
-    champion; ``hygiene`` names the checks that failed; ``metrics`` are those of the candidate.
+    champion; ``hygiene`` names the checks that failed; ``metrics`` are those of the candidate; ``tail`` compares
+    the final weights where all else rests on predictions made before training.
     """
 
     events: int
@@ -58,6 +63,7 @@ class Evidence:
     against_reference: Compared | None
     against_baseline: Compared
     slices: Mapping[str, Compared]
+    tail: Compared | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ def decide_verdict(evidence: Evidence, min_events: int, floors: Mapping[str, flo
     """Judge a candidate.
 
     In this order: hygiene, number of events, floors, slices; then the comparisons with champion, reference
-    or, for a first model, with the popularity baseline. Non-inferiority wins over "worse" where both hold.
+    or, for a first model, with the popularity baseline; last the final weights on the tail. Non-inferiority wins
+    over "worse" where both hold.
     """
     if evidence.hygiene:
         return Verdict(Outcome.REJECT, "HygieneFailed", tuple(evidence.hygiene))
@@ -82,10 +89,10 @@ def decide_verdict(evidence: Evidence, min_events: int, floors: Mapping[str, flo
     if missed := missed_floors(evidence.metrics, floors):
         return Verdict(Outcome.REJECT, "FloorMissed", missed)
     if evidence.against_champion is None:
-        return _first_model(evidence.against_baseline)
+        return _with_tail(_first_model(evidence.against_baseline), evidence.tail)
     if worse := tuple(name for name, part in evidence.slices.items() if slice_is_worse(part)):
         return Verdict(Outcome.REJECT, "SliceWorse", worse)
-    return _compare(evidence.against_champion, evidence.against_reference)
+    return _with_tail(_compare(evidence.against_champion, evidence.against_reference), evidence.tail)
 
 
 def missed_floors(metrics: Mapping[str, float], floors: Mapping[str, float]) -> tuple[str, ...]:
@@ -128,3 +135,17 @@ def _compare(champion: Compared, reference: Compared | None) -> Verdict:
     if reference is not None and not reference.holds:
         return Verdict(Outcome.INCONCLUSIVE, "NotProven", ("reference",))
     return Verdict(Outcome.PASS, "NonInferior")
+
+
+def tail_margin(margin: float) -> float:
+    """How much worse than the champion the final weights may be on the tail, for a gate with ``margin``."""
+    return max(TAIL_MARGIN_FACTOR * margin, TAIL_MARGIN_LEAST)
+
+
+def _with_tail(verdict: Verdict, tail: Compared | None) -> Verdict:
+    """Gross damage of the final weights must be excluded; where it is not, only a rejection stands."""
+    if tail is None or tail.holds or verdict.outcome is Outcome.REJECT:
+        return verdict
+    if tail.is_worse:
+        return Verdict(Outcome.REJECT, "TailWorse", ("tail",))
+    return Verdict(Outcome.INCONCLUSIVE, "NotProven", (*verdict.failed, "tail"))

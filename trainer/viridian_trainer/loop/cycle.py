@@ -15,6 +15,7 @@ from viridian_trainer.loop.settings import LoopSettings
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.task import evaluate_task, train_task
 from viridian_trainer.training.progress import Watch
+from viridian_trainer.window import predicted_window
 
 NAMESPACE = "local"
 #: Updates in a row that may fail for their data: with short windows a single bad record can be too many.
@@ -94,6 +95,7 @@ class Loop:
             reference=anchor.candidate if anchor else None,
             holdout=Window.parse(outcome["holdout"]),
             gate=self._settings.gate,
+            predicted=predicted_window(outcome),
         )
         return evaluate_task(task, self._log, self._registry, evidence=self._settings.evidence)
 
@@ -106,6 +108,7 @@ class Loop:
             config=self._settings.config,
             seed=self._settings.seed,
             checkpoint_dir=self._settings.checkpoints,
+            split=self._settings.gate.split,
         )
 
     def _common(self, record: UpdateRecord) -> dict[str, Any]:

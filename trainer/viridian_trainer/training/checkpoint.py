@@ -1,5 +1,5 @@
-"""Checkpoints: weights, optimizer, reader positions and random state in one file that appears complete or
-not at all.
+"""Checkpoints: weights, optimizer, reader positions, random state and predictions in one file that appears
+complete or not at all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from viridian_trainer.errors import BadConfig
 
 _log = logging.getLogger(__name__)
 #: Raised whenever the content of checkpoints changes, so that none of another trainer is continued.
-FORMAT = 2
+FORMAT = 3
 _NAME = re.compile(r"([0-9]{12})-([0-9a-f]{32})\.safetensors")
 
 

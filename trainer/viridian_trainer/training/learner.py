@@ -21,6 +21,7 @@ from viridian_trainer.spec import TrainerConfig
 from viridian_trainer.training import randomness
 from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
+from viridian_trainer.training.predictions import Predictions
 from viridian_trainer.training.replay import Sample, encode
 
 GOLDEN_ROWS = 8
@@ -58,6 +59,7 @@ class Learner:
         self.counts = Counts()
         self.ledger = TrainedEntries()
         self.golden: deque[dict[str, Any]] = deque(maxlen=GOLDEN_ROWS)
+        self.predictions: Predictions | None = None
         self._pending: list[Event] = []
 
     def _new_optimizer(self) -> GrowingAdagrad:
@@ -87,6 +89,23 @@ class Learner:
             self._pending.append(entry.event)
             self.ledger.add(entry)
 
+    def begin_slice(self) -> None:
+        """From here on every batch is predicted before it is trained on, and the predictions are kept.
+
+        Unknown ids are answered as they will be by the exported model (see `viridian_model.bundle.finish`);
+        their row is brought up to date once, since that reads whole tables.
+
+        Raises
+        ------
+        RuntimeError
+            In the middle of a batch.
+        """
+        if self._pending:
+            raise RuntimeError("the slice must begin between two batches")
+        for table in self.model.embedding_tables().values():
+            table.refresh_oov()
+        self.predictions = Predictions(self.recent.array())
+
     def step(self, replay: Sample, ratio: float) -> None:
         """Train once on the pending events and their share of replayed ones; nothing happens without events.
 
@@ -97,6 +116,8 @@ class Learner:
             return
         events, self._pending = self._pending, []
         features, labels = encode(events, self.model.schema)
+        if self.predictions is not None:
+            self.predictions.add(hash_ids(event.id for event in events), self._predict(features))
         self.popularity.add(hash_ids(event.item for event in events), labels)
         self.counts.trained += len(events)
         replayed = min(int(self.counts.trained * ratio), len(replay))
@@ -107,6 +128,14 @@ class Learner:
         self.counts.loss += float(losses[: len(events)].detach().double().sum())
         self.counts.replayed, self.counts.steps = replayed, self.counts.steps + 1
         self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
+
+    def _predict(self, batch: FeatureBatch) -> Tensor:
+        """Logits as a server would give them with the present weights, float64 ``[n]``."""
+        self.model.eval()
+        with torch.inference_mode():
+            logits = self.model(batch).double().cpu()
+        self.model.train()
+        return logits.clone()
 
     def _losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
         self.optimizer.grow(batch)
@@ -142,6 +171,7 @@ class Learner:
         """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
         tensors = self.kept() | {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= randomness.capture()
+        tensors |= self.predictions.state() if self.predictions is not None else {}
         meta = {"offsets": self.offsets, "counts": asdict(self.counts), "golden": list(self.golden)}
         return tensors, {**meta, "ledger": self.ledger.hexdigest}
 
@@ -152,6 +182,7 @@ class Learner:
         self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
         self.load_kept(tensors)
         randomness.restore(tensors)
+        self.predictions = Predictions.load(tensors)
         self.offsets = dict(meta["offsets"])
         self.counts = Counts(**{field.name: meta["counts"][field.name] for field in fields(Counts)})
         self.ledger = TrainedEntries(meta["ledger"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 _NAMES = ("popularity/items", "popularity/events", "popularity/clicks")
+
+#: Numbers ``[n]``, whatever holds them.
+Column = Tensor | NDArray[Any]
 
 #: Events with the base rate that every item is given beforehand.
 PRIOR_EVENTS = 20.0
@@ -20,6 +24,7 @@ class ItemCounts:
 
     def __init__(self) -> None:
         self._counts: dict[int, list[int]] = {}
+        self._events = self._clicks = 0
 
     @classmethod
     def load(cls, tensors: Mapping[str, Tensor]) -> ItemCounts:
@@ -28,14 +33,24 @@ class ItemCounts:
         if all(name in tensors for name in _NAMES):
             items, events, clicks = (tensors[name].tolist() for name in _NAMES)
             counts._counts = {item: [n, k] for item, n, k in zip(items, events, clicks, strict=True)}
+            counts._events, counts._clicks = sum(events), sum(clicks)
         return counts
 
-    def add(self, items: Tensor, labels: Tensor) -> None:
+    def add(self, items: Column, labels: Column) -> None:
         """Count events: ``items`` int64 hashes ``[n]``, ``labels`` 0 or 1 ``[n]``."""
+        self._count(items, labels, 1)
+
+    def remove(self, items: Column, labels: Column) -> None:
+        """Take back what `add` counted; nothing becomes negative where it was never counted."""
+        self._count(items, labels, -1)
+
+    def _count(self, items: Column, labels: Column, sign: int) -> None:
         for item, label in zip(items.tolist(), labels.tolist(), strict=True):
-            count = self._counts.setdefault(item, [0, 0])
-            count[0] += 1
-            count[1] += int(label)
+            before = self._counts.get(item, [0, 0])
+            after = [max(before[0] + sign, 0), max(before[1] + sign * int(label), 0)]
+            self._counts[item] = after
+            self._events += after[0] - before[0]
+            self._clicks += after[1] - before[1]
 
     def state(self) -> dict[str, Tensor]:
         """Tensors ``[items]`` for ``optimizer.safetensors``, ordered by hash."""
@@ -45,9 +60,7 @@ class ItemCounts:
 
     def predict(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """Smoothed rate of positive labels of each item ``[n]``, the base rate for unknown ones."""
-        events = sum(count[0] for count in self._counts.values())
-        clicks = sum(count[1] for count in self._counts.values())
-        base = (clicks + 1.0) / (events + 2.0)
+        base = (self._clicks + 1.0) / (self._events + 2.0)
         unique, inverse = np.unique(items, return_inverse=True)
         known = [self._counts.get(int(item), (0, 0)) for item in unique]
         rates = np.array([(k + PRIOR_EVENTS * base) / (n + PRIOR_EVENTS) for n, k in known])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,14 +17,14 @@ from torch import nn
 
 from viridian_model.bundle import Bundle
 from viridian_model.contract import ModelSpec, RankingModel
-from viridian_model.features import FeatureBatch
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadConfig, BadData
 from viridian_trainer.eventlog import EventLog, Offset, Window, check_present, read
 from viridian_trainer.spec import TrainerConfig, model_spec, split_config
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.training.checkpoint import Checkpoint, CheckpointStore
+from viridian_trainer.training.checkpoint import CheckpointStore
 from viridian_trainer.training.learner import Learner
+from viridian_trainer.training.plan import Plan
 from viridian_trainer.training.progress import NOBODY, Observer, Progress
 from viridian_trainer.training.randomness import seed_all
 from viridian_trainer.training.replay import Sample, draw
@@ -41,15 +41,6 @@ class Trained:
     origin: Mapping[str, Offset]
     replay: Mapping[str, Any]
     seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is fixed before the first step."""
-
-    learner: Learner
-    split: Split
-    sample: Sample
 
 
 def train(
@@ -81,10 +72,10 @@ def train(
     origin = origin_of(parent) if parent else task.window.start
     begun = time.monotonic()
     saved = store.newest()
-    plan = _resume(learner, saved) if saved else _prepare(task, log, learner, origin)
+    plan = Plan.resume(learner, saved) if saved else _prepare(task, log, learner, origin)
     read_done = time.monotonic()
     with stop.deferred():
-        _run(task, log, plan, config, store, stop, observer)
+        _Pass(task, log, plan, config, store, stop, observer).run()
     seconds = {"read": round(read_done - begun, 3), "train": round(time.monotonic() - read_done, 3)}
     return Trained(plan.learner, spec, plan.split, origin, plan.sample.record, seconds)
 
@@ -99,6 +90,7 @@ def identity(task: TrainInput) -> dict[str, Any]:
         "config": {k: v for k, v in task.config.items() if k != "checkpointEvents"},
         "seed": task.seed,
         "data": task.data.model_dump(mode="json", exclude={"source"}),
+        **({"split": task.split} if task.split != "Holdout" else {}),
     }
 
 
@@ -142,78 +134,74 @@ def _on_device(model: RankingModel, device: str) -> RankingModel:
     return model
 
 
-def _prepare(task: TrainInput, log: EventLog, learner: Learner, origin: Mapping[str, Offset]) -> _Plan:
+def _prepare(task: TrainInput, log: EventLog, learner: Learner, origin: Mapping[str, Offset]) -> Plan:
     check_present(log, task.window)
     data = task.data
     # the champion has trained on what is older: held out, that would speak for it and against the candidate
     fresh = Window(task.fresh, task.window.end)
-    newest = split_by_time(log, fresh, data.event_schema, data.holdout.fraction, data.max_rejected)
+    newest = split_by_time(
+        log,
+        fresh,
+        data.event_schema,
+        data.holdout.fraction,
+        data.max_rejected,
+        prequential=task.split == "Prequential",
+    )
     split = replace(newest, train=Window(task.window.start, newest.train.end))
     wanted = int(split.train.total * data.replay.ratio)
     seed = (task.seed << 32) | task.update.number
     if wanted and origin != task.window.start:
-        return _Plan(learner, split, draw(log, origin, task.window.start, wanted, seed, data.event_schema))
-    return _Plan(learner, split, Sample(None, torch.zeros(0), {"seed": seed, "events": 0}))
+        return Plan(learner, split, draw(log, origin, task.window.start, wanted, seed, data.event_schema))
+    return Plan(learner, split, Sample(None, torch.zeros(0), {"seed": seed, "events": 0}))
 
 
-def _resume(learner: Learner, saved: Checkpoint) -> _Plan:
-    learner.load_state(saved.tensors, saved.meta)
-    windows = {part: Window.parse(saved.meta[part]) for part in ("train", "holdout")}
-    split = Split(windows["train"], windows["holdout"], saved.meta["rejected"])
-    return _Plan(learner, split, _load_sample(saved))
+@dataclass
+class _Pass:
+    """Reads the training part batch by batch, with a checkpoint now and then."""
 
+    task: TrainInput
+    log: EventLog
+    plan: Plan
+    config: TrainerConfig
+    store: CheckpointStore
+    stop: StopRequest
+    observer: Observer
+    saved_at: int = field(init=False)
+    progress: Progress = field(init=False)
 
-def _save(store: CheckpointStore, plan: _Plan) -> None:
-    tensors, meta = plan.learner.state()
-    meta |= {
-        "train": plan.split.train.wire(),
-        "holdout": plan.split.holdout.wire(),
-        "rejected": plan.split.rejected,
-    }
-    meta["replay"] = dict(plan.sample.record)
-    if plan.sample.features is not None:
-        parts = {"categorical": plan.sample.features.categorical, "numeric": plan.sample.features.numeric}
-        tensors |= {f"replay/{kind}/{name}": v for kind, part in parts.items() for name, v in part.items()}
-        tensors["replay-labels"] = plan.sample.labels
-    store.save(plan.learner.counts.trained, tensors, meta)
+    def __post_init__(self) -> None:
+        self.saved_at = self.plan.learner.counts.trained
+        self.progress = Progress(self.observer, self.plan.split.train.total)
 
+    def run(self) -> None:
+        """Up to the slice that is predicted, if there is one, then to the end of the training part."""
+        learner, predicted = self.plan.learner, self.plan.split.predicted
+        if predicted is not None and learner.predictions is None:
+            self._through(predicted.start)
+            learner.begin_slice()
+        self._through(self.plan.split.train.end)
+        self.progress.update(learner.counts, final=True)
+        if learner.counts.trained == 0:
+            raise BadData("every event of the window was seen before; nothing is left to train on")
+        self.plan.save(self.store)
+        self.stop.check()
 
-def _load_sample(saved: Checkpoint) -> Sample:
-    if "replay-labels" not in saved.tensors:
-        return Sample(None, torch.zeros(0), saved.meta["replay"])
-    parts: dict[str, dict[str, torch.Tensor]] = {"categorical": {}, "numeric": {}}
-    for name, value in saved.tensors.items():
-        if name.startswith("replay/"):
-            _, kind, field = name.split("/", 2)
-            parts[kind][field] = value
-    labels = saved.tensors["replay-labels"]
-    return Sample(FeatureBatch(parts["categorical"], parts["numeric"], len(labels)), labels, saved.meta["replay"])
+    def _through(self, end: Mapping[str, Offset]) -> None:
+        learner = self.plan.learner
+        for entry in read(self.log, Window(learner.offsets.copy(), end), self.task.data.event_schema):
+            learner.take(entry)
+            if learner.batch_is_full:
+                self._step()
+                self._save_if_due()
+        self._step()
 
+    def _step(self) -> None:
+        self.plan.learner.step(self.plan.sample, self.task.data.replay.ratio)
+        self.progress.update(self.plan.learner.counts)
 
-def _run(
-    task: TrainInput,
-    log: EventLog,
-    plan: _Plan,
-    config: TrainerConfig,
-    store: CheckpointStore,
-    stop: StopRequest,
-    observer: Observer,
-) -> None:
-    learner, ratio, saved_at = plan.learner, task.data.replay.ratio, plan.learner.counts.trained
-    progress = Progress(observer, plan.split.train.total)
-    for entry in read(log, Window(learner.offsets.copy(), plan.split.train.end), task.data.event_schema):
-        learner.take(entry)
-        if not learner.batch_is_full:
-            continue
-        learner.step(plan.sample, ratio)
-        progress.update(learner.counts)
-        if stop.requested or learner.counts.trained - saved_at >= config.checkpoint_events:
-            _save(store, plan)
-            saved_at = learner.counts.trained
-            stop.check()
-    learner.step(plan.sample, ratio)
-    progress.update(learner.counts, final=True)
-    if learner.counts.trained == 0:
-        raise BadData("every event of the window was seen before; nothing is left to train on")
-    _save(store, plan)
-    stop.check()
+    def _save_if_due(self) -> None:
+        trained = self.plan.learner.counts.trained
+        if self.stop.requested or trained - self.saved_at >= self.config.checkpoint_events:
+            self.plan.save(self.store)
+            self.saved_at = trained
+            self.stop.check()

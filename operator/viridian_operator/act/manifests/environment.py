@@ -9,6 +9,7 @@ from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import variable
 from viridian_operator.api import names
 from viridian_operator.api.base import ApiModel
+from viridian_operator.api.gate import Split
 from viridian_operator.api.spec import ModelUpdateSpec, Registry
 from viridian_operator.decide.decision import CreateCheckJob, CreateJob
 from viridian_operator.decide.hashing import canonical_json
@@ -34,12 +35,13 @@ def job_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> lis
         "VIRIDIAN_PARENT": _wire(action.parent),
         "VIRIDIAN_DATA": _wire(spec.data),
         "VIRIDIAN_TRAINING": _training(spec),
-        "VIRIDIAN_GATE": {**spec.gate.wire(), "looks": spec.gate.looks},
+        "VIRIDIAN_GATE": _gate(spec, action),
     }
     if action.task != "train":
         values["VIRIDIAN_CANDIDATE"] = _wire(action.candidate)
         values["VIRIDIAN_REFERENCE"] = _wire(action.reference)
         values["VIRIDIAN_HOLDOUT"] = _wire(action.holdout)
+        values["VIRIDIAN_PREDICTED"] = _wire(action.predicted)
     return [
         variable("VIRIDIAN_TASK", TASKS[action.task]),
         variable("VIRIDIAN_MODEL_NAME", spec.model.name),
@@ -90,6 +92,11 @@ def _update(owner: Owner, action: CreateJob) -> dict[str, Any]:
         "attempt": action.update.attempts.number,
         "kind": action.update.kind.value,
     }
+
+
+def _gate(spec: ModelUpdateSpec, action: CreateJob) -> dict[str, Any]:
+    """The gate as it stands, but with the split that the update began with: training and judgement must agree."""
+    return {**spec.gate.wire(), "split": action.update.split or Split.HOLDOUT.value, "looks": spec.gate.looks}
 
 
 def _training(spec: ModelUpdateSpec) -> dict[str, Any]:

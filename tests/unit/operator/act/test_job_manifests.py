@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +97,27 @@ def test_an_evaluation_runs_the_training_template_unless_it_has_its_own() -> Non
     own = {"template": {"spec": {"containers": [{"name": "judge", "image": "judge:1"}]}}}
     containers = job(spec(evaluation=own), OWNER, evaluate())["spec"]["template"]["spec"]["containers"]
     assert containers[0]["image"] == "judge:1"
+
+
+@pytest.mark.parametrize("action", [train, evaluate])
+@pytest.mark.parametrize(
+    ("begun_with", "told"), [("Prequential", "Prequential"), ("Holdout", "Holdout"), ("", "Holdout")]
+)
+def test_an_update_keeps_the_split_that_it_began_with(
+    action: Callable[[], CreateJob], begun_with: str, told: str
+) -> None:
+    made = action()
+    made = replace(made, update=made.update.but(split=begun_with))
+    gate = {"split": "Prequential" if begun_with == "Holdout" else "Holdout", "margin": 0.01}
+    found = environment(job(spec(gate=gate), OWNER, made))
+    assert json.loads(found["VIRIDIAN_GATE"])["split"] == told
+    assert json.loads(found["VIRIDIAN_GATE"])["margin"] == 0.01
+
+
+def test_an_evaluation_is_told_what_was_predicted_before_training() -> None:
+    assert environment(job(spec(), OWNER, evaluate()))["VIRIDIAN_PREDICTED"] == "null"
+    found = environment(job(spec(), OWNER, replace(evaluate(), predicted=WINDOW)))
+    assert json.loads(found["VIRIDIAN_PREDICTED"]) == WINDOW.wire()
 
 
 def test_attempts_of_an_update_share_a_trace_and_updates_do_not() -> None:

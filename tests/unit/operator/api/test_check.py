@@ -90,7 +90,6 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             {"rollout": {"capacity": "Recreate", "approval": {"mode": "Manual"}}},
             "rollout.capacity Recreate stops what serves",
         ),
-        ({"gate": {"split": "Prequential"}}, "gate.split Prequential is not supported yet: use Holdout"),
         (
             {"rollout": {"bake": {"interval": "1d1s", "duration": "24h"}}},
             "rollout.bake.interval must not be longer than bake.duration",
@@ -123,5 +122,5 @@ def test_bad_ones(changes: dict[str, Any], sentence: str) -> None:
 
 
 def test_all_at_once() -> None:
-    bad = spec(gate={"split": "Prequential"}, rollout={"capacity": "HotSwap"})
+    bad = spec(strategy="Online", rollout={"capacity": "HotSwap"})
     assert len(problems(bad, "a" * 41)) == 3

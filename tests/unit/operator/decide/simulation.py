@@ -96,6 +96,8 @@ class World:
     registry_up: bool = True
     #: whether pods of Jobs find a node
     capacity: bool = True
+    #: how many entries before the end of a partition a prequential training begins to predict
+    predicts: int = 300
     #: what happens to the next candidates, by version number
     verdicts: dict[str, str] = field(default_factory=dict)
     #: trouble that pods of a version have from their start
@@ -302,11 +304,14 @@ class World:
                 parent=job.parent,
                 window=job.window,
                 trained_to=split,
+                predicted_from=self._predicted_from(job.window),
                 golden="{}",
             )
             self.versions[number] = found
         holdout = Window(start=split, end=job.window.end)
+        predicted = {"predictedFrom": found.predicted_from} if found.predicted_from else {}
         return {
+            **predicted,
             "task": "Train",
             "runID": "r",
             "version": found.version,
@@ -315,6 +320,10 @@ class World:
             "holdout": holdout.wire(),
             "events": {"trained": 1},
         }
+
+    def _predicted_from(self, window: Window) -> dict[str, str]:
+        prequential = self.status.update is not None and self.status.update.split == "Prequential"
+        return {p: self._before(o, self.predicts) for p, o in window.end.items()} if prequential else {}
 
     @staticmethod
     def _before(offset: str, count: int) -> str:
