@@ -165,11 +165,19 @@ def events_arrive(w: World, _: Random) -> None:
     w.events += 1500
 
 
+def the_log_is_trimmed(w: World, rng: Random) -> None:
+    w.trimmed = max(w.trimmed, rng.choice((w.events // 2, w.events - 100, w.events)))
+
+
+_VERBS = ("run", "retrain", "retry", "rollback", "abort", "promote", "approve", "reject", "skip-window")
+
+
 def somebody_asks(w: World, rng: Random) -> None:
-    verb = rng.choice(("run", "retrain", "retry", "rollback", "abort", "promote", "approve", "reject"))
+    verb = rng.choice(_VERBS)
     numbered = verb in ("abort", "promote", "approve", "reject")
     number = f"/{w.status.update.number if w.status.update else 0}" if numbered else ""
-    w.request(f"{verb}{number}/{w.now.timestamp()}")
+    reason = "/bad data" if verb == "skip-window" else ""
+    w.request(f"{verb}{number}{reason}/{w.now.timestamp()}")
 
 
 def _changed(**serving: object) -> ModelUpdateSpec:
@@ -231,6 +239,7 @@ HAPPENINGS: tuple[tuple[Happening, int], ...] = (
     (a_deployment_is_deleted, 1),
     (jobs_are_deleted, 1),
     (events_arrive, 2),
+    (the_log_is_trimmed, 1),
     (somebody_asks, 3),
     (spec_changes, 1),
     (an_alias_is_moved, 1),

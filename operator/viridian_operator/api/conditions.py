@@ -51,6 +51,7 @@ class Reason(StrEnum):
     BAD_DATA = "BadData"
     DATA_TRIMMED = "DataTrimmed"
     NO_NEW_DATA = "NoNewData"
+    WINDOW_SKIPPED = "WindowSkipped"
     BAD_CONFIGURATION = "BadConfiguration"
     BAD_USAGE = "BadUsage"
     OUT_OF_MEMORY = "OutOfMemory"

@@ -81,15 +81,16 @@ def _backoff(d: Draft, update: Update) -> Backoff:
         return d.status.backoff
     if update.phase is Phase.SUCCEEDED:
         return Backoff(attempted_total=update.total)
+    attempted = update.window.end if update.window else {}
     if update.phase not in _PAUSE_AFTER:
-        return d.status.backoff.but(attempted_total=update.total)
+        return d.status.backoff.but(attempted_total=update.total, attempted=attempted)
     looks = d.status.backoff.looks + 1
     if update.reason == Reason.GATE_INCONCLUSIVE and looks < d.spec.gate.looks:
         # not a failure: the next window begins at the same place and is longer
-        return d.status.backoff.but(looks=looks, until=None, attempted_total=update.total)
+        return d.status.backoff.but(looks=looks, until=None, attempted_total=update.total, attempted=attempted)
     failures = d.status.backoff.failures + 1
     pause = min(BACKOFF_BASE * (1 << min(failures - 1, 16)), BACKOFF_CAP)
-    return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total)
+    return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total, attempted=attempted)
 
 
 def quarantine(d: Draft, model: ModelRef, reason: str) -> None:

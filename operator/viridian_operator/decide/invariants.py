@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import TRAINS, Kind, ModelUpdateStatus, Phase, Update
 from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.observation import Observation
 
 _MOVING = frozenset({Phase.SWITCHING, Phase.ROLLING_BACK})
@@ -168,6 +169,18 @@ def lineage_together(p: Picture) -> str:
     return f"update {update.number} succeeded, but champion or watermark is another one's"
 
 
+def windows_contiguous(p: Picture) -> str:
+    """An incremental window begins where the champion's ended, or behind a gap that a person recorded."""
+    update, champion = p.status.update, p.status.champion
+    if update is None or not update.running or update.kind is not Kind.INCREMENTAL or update.window is None:
+        return ""
+    if champion is None or update.parent != champion.model:
+        return f"update {update.number} starts from another version than the champion"
+    if update.window.start == begin_after(champion, p.status.gaps):
+        return ""
+    return f"the window of update {update.number} does not begin where version {champion.version} ended"
+
+
 def phase_is_bounded(p: Picture) -> str:
     """Every phase has a deadline, and an ended update owes nothing (13)."""
     update = p.status.update
@@ -197,6 +210,7 @@ INVARIANTS: dict[str, Callable[[Picture], str]] = {
     "RolesDistinct": roles_distinct,
     "QuarantineRespected": quarantine_respected,
     "LineageTogether": lineage_together,
+    "WindowsContiguous": windows_contiguous,
     "PhaseIsBounded": phase_is_bounded,
 }
 

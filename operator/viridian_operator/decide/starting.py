@@ -6,11 +6,12 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.numbering import next_number
-from viridian_operator.decide.observation import LogHeads, RegisteredVersion
+from viridian_operator.decide.observation import RegisteredVersion
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.scaling import scale
-from viridian_operator.decide.window import WindowImpossible, entries_before, origin, size, window_from
+from viridian_operator.decide.window import WindowImpossible, from_origin, origin, size, window_from
 
 
 def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
@@ -44,11 +45,13 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
     full = full or champion is None or anchor
     try:
-        start = _from_origin(d, heads) if full or champion is None else champion.watermark
+        start = (
+            from_origin(d.status.origin, heads) if full or champion is None else begin_after(champion, d.status.gaps)
+        )
         window = window_from(start, heads)
     except WindowImpossible as problem:
         d.put(pending_trigger=None)
-        d.stalled = (Reason.DATA_TRIMMED, f"{problem}; request retrain/… to start a new lineage")
+        d.stalled = (Reason.DATA_TRIMMED, str(problem))
         return
     if size(window) == 0:
         d.put(pending_trigger=None)
@@ -57,19 +60,10 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         return
     kind = Kind.FULL if full else Kind.INCREMENTAL
     parent = champion.model if champion and not full else None
-    fresh = champion.watermark if champion else None
+    fresh = begin_after(champion, d.status.gaps) if champion else None
     _begin(d, kind, trigger, window=window, fresh=fresh, total=heads.total, parent=parent)
     d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued)
     d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events")
-
-
-def _from_origin(d: Draft, heads: LogHeads) -> dict[str, str]:
-    """A full update starts at the origin, or at what a trimmed log still holds."""
-    start = dict(d.status.origin)
-    for partition, earliest in heads.earliest.items():
-        if partition in start and entries_before(earliest) > entries_before(start[partition]):
-            start[partition] = earliest
-    return start
 
 
 def _candidate_of(revision: Revision) -> Candidate:

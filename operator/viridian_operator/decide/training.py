@@ -9,11 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import Attempts, Candidate, Phase, Window
+from viridian_operator.api.status import Attempts, Candidate, Kind, Phase, Window
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
+from viridian_operator.decide.gaps import gaps_after
+from viridian_operator.decide.hashing import canonical_json
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
 from viridian_operator.decide.observation import JobState, JobView, RegisteredVersion
+from viridian_operator.decide.tags import GAPS, owe_tag
 from viridian_operator.decide.window import entries_before
 
 TASK = "train"
@@ -129,6 +132,15 @@ def _unfair(d: Draft, candidate: Candidate) -> str:
     return ""
 
 
+def _tell_gaps(d: Draft, candidate: Candidate) -> None:
+    """A version says of itself what was skipped before its window."""
+    champion = d.status.champion
+    if champion is None or d.update.kind is not Kind.INCREMENTAL:
+        return
+    if gaps := gaps_after(champion, d.status.gaps):
+        owe_tag(d, candidate.version, GAPS, canonical_json([gap.wire() for gap in gaps]))
+
+
 def _trained(d: Draft, candidate: Candidate) -> None:
     d.put_update(candidate=candidate, attempts=Attempts())
     if entry := d.status.quarantined(candidate.digest):
@@ -140,6 +152,7 @@ def _trained(d: Draft, candidate: Candidate) -> None:
         )
         return
     want_aliases(d, {"candidate": candidate.version})
+    _tell_gaps(d, candidate)
     trained = candidate.events.get("trained", 0)
     d.note(Reason.TRAINED, f"update {d.update.number} trained version {candidate.version} on {trained} events")
     d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from viridian_operator.api.status import Offsets, Window
 from viridian_operator.decide.observation import RegisteredVersion, Registry
-from viridian_operator.decide.tags import QUARANTINE, VERDICT
+from viridian_operator.decide.tags import GAPS, QUARANTINE, VERDICT
 from viridian_operator.registry.errors import NotFound, RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
 from viridian_operator.registry.versions import ModelVersion
@@ -73,7 +73,7 @@ def registered(version: ModelVersion) -> RegisteredVersion:
         event_time=_number(tags.get("viridian.event-time")),
         kind=tags.get("viridian.kind", ""),
         golden=_golden(tags.get("viridian.golden")),
-        tags={key: tags[key] for key in (VERDICT, QUARANTINE) if key in tags},
+        tags={key: tags[key] for key in (VERDICT, QUARANTINE, GAPS) if key in tags},
     )
 
 

@@ -285,8 +285,17 @@ class World:
                 trouble=end.trouble,
                 disrupted=end.disrupted,
             )
+        if job.task == "train" and self._lost(job):
+            gone = {"task": "Train", "error": {"reason": "DataTrimmed", "message": "the log was trimmed"}}
+            return replace(job, state=JobState.FAILED, exit_code=65, result=gone)
         result = self._train(job) if job.task == "train" else self._evaluate(job)
         return replace(job, state=JobState.COMPLETE, exit_code=0, result=result)
+
+    def _lost(self, job: JobView) -> bool:
+        """Whether something of the window is no longer in the log."""
+        assert job.window
+        removed = self.heads().removed
+        return any(int(o.partition("@")[0]) < removed[p] for p, o in job.window.start.items())
 
     def _train(self, job: JobView) -> dict[str, Any]:
         tag = f"{UID}/{job.number}"
@@ -467,6 +476,8 @@ class World:
         if name in self.jobs:
             return
         assert name not in self.jobs_seen, f"{name} was created again"
+        if action.task == "train" and action.parent:
+            self._check_nothing_lost(action.window.start, self.versions[action.parent.version].trained_to)
         self.jobs_created.append(name)
         self.jobs[name] = JobView(
             name=name,
@@ -477,6 +488,16 @@ class World:
             window=action.window,
             parent=action.parent.digest if action.parent else "",
         )
+
+    def _check_nothing_lost(self, begin: dict[str, str], parent: dict[str, str]) -> None:
+        """Every event between the parent and the window is in a gap that a person recorded, and none is before."""
+        for partition, offset in parent.items():
+            number = int(offset.partition("@")[0])
+            for gap in self.status.gaps:
+                if partition in gap.start and int(gap.start[partition].partition("@")[0]) == number:
+                    number = int(gap.end[partition].partition("@")[0])
+            found = int(begin[partition].partition("@")[0])
+            assert found == number, f"partition {partition} begins at {found}, not at {number}"
 
     # -- what callers see --------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ FOUND_AS = {
     "error_taken_as_absence": "an error was taken for absence",
     "rollback_waits_for_green": "a rollback waits although blue is ready",
     "intent_after_effect": "switched without an intent",
+    "window_behind_what_was_trimmed": "begins at|WindowsContiguous",
 }
 
 
