@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from viridian_operator.api import names
+from viridian_operator.api.data import Start
 from viridian_operator.api.gate import Gate, Split
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
@@ -77,8 +78,8 @@ def _registry(registry: Registry) -> Iterator[str]:
 
 
 def _source(spec: ModelUpdateSpec) -> Iterator[str]:
-    if spec.data and spec.data.max_events is not None:
-        yield "data.maxEvents is not supported yet: leave it out, or begin with data.start: Latest"
+    if spec.data and spec.data.max_events is not None and spec.data.start is Start.LATEST:
+        yield "data.start Latest leaves nothing that data.maxEvents could bound: leave out one of them"
     stream = spec.data.source.redis_stream if spec.data else None
     if spec.data and stream is None:
         yield "data.source names no event log: give redisStream"

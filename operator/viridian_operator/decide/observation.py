@@ -153,6 +153,8 @@ class LogHeads:
     earliest: Offsets = field(default_factory=dict)
     #: events removed from the log (trimmed), per partition
     removed: Mapping[str, int] = field(default_factory=dict)
+    #: where the newest ``data.maxEvents`` entries begin; asked for while there is no origin and more are there
+    newest: Offsets = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

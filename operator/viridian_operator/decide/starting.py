@@ -34,13 +34,13 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     if training is None or data is None:
         d.stalled = (Reason.INVALID_SPEC, "spec.training and spec.data are needed to train")
         return
-    if heads is None:
+    begin = (d.status.origin or origin(heads, data)) if heads else None
+    if heads is None or begin is None:
         d.put(pending_trigger=trigger)
         d.stalled = None
         d.ask_again()
         return
-    if not d.status.origin:
-        d.put(origin=origin(heads, data.start))
+    d.put(origin=begin)
     champion = d.status.champion
     anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
     full = full or champion is None or anchor

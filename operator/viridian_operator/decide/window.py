@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from viridian_operator.api.data import Start
+from viridian_operator.api.data import Data, Start
 from viridian_operator.api.status import Offsets, Window
 from viridian_operator.decide.observation import LogHeads
 
@@ -18,9 +18,28 @@ def entries_before(offset: str) -> int:
     return int(offset.partition("@")[0])
 
 
-def origin(heads: LogHeads, start: Start) -> Offsets:
-    """Where the first window begins."""
-    return dict(heads.offsets if start is Start.LATEST else heads.earliest)
+def origin(heads: LogHeads, data: Data) -> Offsets | None:
+    """Where the first window begins; None if that was not counted yet."""
+    if data.start is Start.LATEST:
+        return dict(heads.offsets)
+    return dict(heads.earliest) if not shares(heads, data.max_events) else dict(heads.newest) or None
+
+
+def shares(heads: LogHeads, at_most: int | None) -> dict[str, int]:
+    """How many of the newest ``at_most`` entries each partition gives, in proportion to what it holds; {} if the log
+    holds no more than that.
+
+    Rounded by largest remainders, so that they add up exactly.
+    """
+    held = {p: entries_before(o) - heads.removed.get(p, 0) for p, o in heads.offsets.items()}
+    everything = sum(held.values())
+    if at_most is None or everything <= at_most:
+        return {}
+    parts = {p: count * at_most // everything for p, count in held.items()}
+    by_remainder = sorted(held, key=lambda p: (-(held[p] * at_most % everything), p))
+    for partition in by_remainder[: at_most - sum(parts.values())]:
+        parts[partition] += 1
+    return parts
 
 
 def from_origin(start: Offsets, heads: LogHeads) -> Offsets:

@@ -25,6 +25,8 @@ class Needs:
         List the Jobs.
     heads
         Read the ends of the event log.
+    newest
+        Count back from them by so many events, if the log holds more.
     aliases
         Read the registry's aliases.
     version
@@ -45,6 +47,7 @@ class Needs:
 
     jobs: bool = False
     heads: bool = False
+    newest: int | None = None
     aliases: bool = False
     version: str = ""
     candidate: bool = False
@@ -70,6 +73,7 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
     return Needs(
         jobs=phase not in _SWIFT or (phase is Phase.BAKING and _has_check_jobs(spec)),
         heads=update is None and spec.data is not None,
+        newest=_newest(spec, status) if update is None else None,
         aliases=phase not in _SWIFT and _aliases(status, resync=resync),
         version=_version(spec, status, update),
         candidate=update is not None and update.kind in TRAINS and update.candidate is None,
@@ -79,6 +83,13 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
         service=_service(status, update) if proven else "",
         checks=phase is Phase.BAKING,
     )
+
+
+def _newest(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> int | None:
+    """Counting takes the log's time, so it is done when a first window can start, and never again."""
+    if spec.data is None or status.origin or status.recovering or spec.suspend or spec.pin:
+        return None
+    return spec.data.max_events
 
 
 def _aliases(status: ModelUpdateStatus, *, resync: bool) -> bool:

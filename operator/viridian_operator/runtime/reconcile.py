@@ -40,6 +40,7 @@ from viridian_operator.runtime.settings import Settings
 from viridian_operator.runtime.worker import Gone
 from viridian_operator.sources.errors import SourceError
 from viridian_operator.sources.poller import HeadsPoller, Reading
+from viridian_operator.sources.redis_stream import Heads
 
 #: how old heads of an event log may be when a window is fixed
 FRESH = 1.0
@@ -132,6 +133,7 @@ class Reconciler:
             now,
             heads=lambda: self._heads(subject),
             registry=lambda: self._registry(subject),
+            count_back=lambda heads, counts: self._count_back(subject, heads, counts),
             resync=resync,
         )
         if resync:
@@ -207,6 +209,10 @@ class Reconciler:
     async def _heads(self, subject: Subject) -> Reading | None:
         source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
         return await self.poller.read(source, max_age=FRESH) if source else None
+
+    async def _count_back(self, subject: Subject, heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
+        return await self.poller.newest(source, heads, counts) if source else {}
 
     async def _registry(self, subject: Subject) -> MlflowRegistry:
         return await open_registry(self.cluster, self.session, subject.key.namespace, subject.spec)

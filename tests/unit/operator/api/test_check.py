@@ -67,6 +67,16 @@ def test_good_ones(changes: dict[str, Any]) -> None:
         ({"data": None}, "strategy Incremental trains: give data"),
         ({"training": None}, "strategy Incremental trains: give data"),
         ({"data": {"source": {}}}, "data.source names no event log: give redisStream"),
+        (
+            {
+                "data": {
+                    "source": {"redisStream": {"url": "redis://r", "stream": "s"}},
+                    "start": "Latest",
+                    "maxEvents": 9,
+                }
+            },
+            "data.start Latest leaves nothing that data.maxEvents could bound",
+        ),
         ({"trigger": {}}, "strategy Incremental needs trigger.newEvents or trigger.schedule"),
         ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
         ({"trigger": {"schedule": "0 25 * * *"}}, "trigger.schedule '0 25 * * *' cannot be read"),

@@ -27,6 +27,7 @@ from viridian_operator.decide.observation import (
     Registry,
     ServiceView,
 )
+from viridian_operator.decide.window import shares
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "uid-1"
@@ -149,12 +150,14 @@ class World:
         """Two partitions with half of the events each."""
         half = self.events // 2
         gone = self.trimmed // 2
-        return LogHeads(
+        found = LogHeads(
             offsets={"0": f"{half}@1-{half}", "1": f"{self.events - half}@1-{half}"},
             total=self.events,
             earliest={"0": f"{gone}@0-0", "1": f"{gone}@0-0"},
             removed={"0": gone, "1": gone},
         )
+        counts = shares(found, self.spec.data.max_events if self.spec.data else None)
+        return replace(found, newest={p: self._before(found.offsets[p], count) for p, count in counts.items()})
 
     def _deployment(self, d: SimDeployment) -> DeploymentView:
         r = d.revision

@@ -13,6 +13,7 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
+from viridian_operator.decide.window import size
 
 
 @pytest.fixture
@@ -1110,3 +1111,22 @@ def test_a_request_that_is_too_long_is_answered_once(first: World) -> None:
         first.step()
     assert first.status.last_request and first.status.last_request.outcome == "Refused"
     assert sum(note.reason == "Requested" for note in first.notes) == 1
+
+
+def test_the_first_window_holds_the_newest_events_and_later_ones_begin_where_it_did() -> None:
+    data = spec().data
+    assert data
+    world = World(spec=spec(data=data.wire() | {"maxEvents": 301}), events=2000)
+    world.settle()
+    update = world.status.update
+    assert update and update.window
+    assert size(update.window) == 301
+    assert update.window.start == {"0": "849@1-849", "1": "850@1-850"}
+    more_events(world)
+    world.settle()
+    assert world.status.update and world.status.update.window
+    assert world.status.update.window.start == world.versions["1"].trained_to
+    world.request("retrain/a")
+    world.settle()
+    assert world.status.update and world.status.update.window
+    assert world.status.update.window.start == update.window.start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,6 +29,7 @@ from viridian_operator.observe.prober import probe_session
 from viridian_operator.registry.errors import NotFound
 from viridian_operator.registry.errors import Unavailable as RegistryUnavailable
 from viridian_operator.registry.versions import ModelVersion
+from viridian_operator.sources.errors import Unauthorized as LogUnauthorized
 from viridian_operator.sources.poller import Reading
 from viridian_operator.sources.redis_stream import Heads
 
@@ -279,6 +280,29 @@ async def test_registry_and_log_errors_are_not_absence(world: World) -> None:
     world.spec = pinned
     seen = await world.look(ModelUpdateStatus())
     assert seen.registry.missing
+
+
+async def test_the_newest_events_are_counted_once_before_the_first_window(world: World) -> None:
+    asked: list[Mapping[str, int]] = []
+
+    async def count_back(_heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        asked.append(counts)
+        return {"0": "2@1-1"}
+
+    data = spec().data
+    assert data
+    world.spec = spec(data=data.wire() | {"maxEvents": 3})
+    seen = await world.look(ModelUpdateStatus(), count_back=count_back)
+    assert seen.heads and seen.heads.newest == {"0": "2@1-1"}
+    assert asked == [{"0": 3}]
+    await world.look(ModelUpdateStatus(origin={"0": "2@1-1"}), count_back=count_back)
+    assert len(asked) == 1
+
+    async def refused(_heads: Heads, _counts: Mapping[str, int]) -> Mapping[str, str]:
+        raise LogUnauthorized("no EVAL_RO")
+
+    seen = await world.look(ModelUpdateStatus(), count_back=refused)
+    assert (seen.heads, seen.heads_error) == (None, "no EVAL_RO")
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Pod", "Service", "EndpointSlice", "ConfigMap", "Job"])
