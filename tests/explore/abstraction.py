@@ -72,6 +72,7 @@ def _status(w: World) -> tuple[Any, ...]:
         s.aliases.confirmed,
         bool(s.failed_revision),
         s.active is not None and bool(s.quarantined(s.active.digest)),
+        (s.followed is not None, bool(s.followed and s.followed.given_up), w.spec.follow is not None),
         s.last_request is not None and s.last_request.text == w.annotations.get("viridian.dev/request"),
         _left(w, s.previous.until) if s.previous else None,
         _update(w) if u else None,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
-from simulation import SimPod, World, spec
+from simulation import SimPod, World, following, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
@@ -180,6 +180,17 @@ def somebody_asks(w: World, rng: Random) -> None:
     w.request(f"{verb}{number}{reason}/{w.now.timestamp()}")
 
 
+def a_version_is_published(w: World, _: Random) -> None:
+    """By whoever trains elsewhere; the alias that strategy ``Registry`` follows names it."""
+    if w.spec.follow and len(w.versions) < 30:
+        w.publish()
+
+
+def the_followed_alias_goes_back(w: World, rng: Random) -> None:
+    if w.spec.follow and w.versions:
+        w.aliases["challenger"] = rng.choice(sorted(w.versions))
+
+
 def _changed(**serving: object) -> ModelUpdateSpec:
     template = {"spec": {"containers": [{"name": "server", "image": "server"}]}}
     return spec(serving={"replicas": 3, "template": template} | serving)
@@ -192,6 +203,8 @@ _SPECS = (
     spec(rollout={"approval": {"mode": "Manual"}, "bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}}),
     spec(gate={"onInconclusive": "Hold"}),
     spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Restore"}),
+    following(),
+    following(data=None, evaluation={}),
 )
 
 
@@ -240,6 +253,8 @@ HAPPENINGS: tuple[tuple[Happening, int], ...] = (
     (jobs_are_deleted, 1),
     (events_arrive, 2),
     (the_log_is_trimmed, 1),
+    (a_version_is_published, 2),
+    (the_followed_alias_goes_back, 1),
     (somebody_asks, 3),
     (spec_changes, 1),
     (an_alias_is_moved, 1),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from simulation import World
+from simulation import World, following, spec
 from tests.explore.abstraction import fingerprint
 from tests.explore.actions import HAPPENINGS
 
@@ -63,9 +63,16 @@ class Search:
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
-        for name, settled in (("a fresh ModelUpdate", False), ("a serving ModelUpdate", True)):
-            world = World(wire=False)
-            if settled:
+        followed = following(data=None, evaluation={})
+        for name, chosen in (
+            ("a fresh ModelUpdate", spec()),
+            ("a serving ModelUpdate", spec()),
+            ("a ModelUpdate that follows an alias", followed),
+        ):
+            world = World(wire=False, spec=chosen)
+            if chosen.follow:
+                world.publish()
+            if name != "a fresh ModelUpdate":
                 world.settle()
             self._add(Node(world, name))
 

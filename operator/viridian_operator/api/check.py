@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -13,13 +13,15 @@ from cronsim import CronSim, CronSimError
 
 from viridian_operator.api import names
 from viridian_operator.api.data import Start
+from viridian_operator.api.follow import OUTPUTS
 from viridian_operator.api.gate import Gate, Split
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
 
-_SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC)
+_SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC, Strategy.REGISTRY)
+_SHORTEST_POLL: Final = timedelta(seconds=5)
 _PLACEHOLDERS: Final = (
     "namespace",
     "name",
@@ -62,7 +64,10 @@ def _name(name: str, serving: Serving) -> Iterator[str]:
 
 def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
     if spec.strategy not in _SUPPORTED_STRATEGIES:
-        yield f"strategy {spec.strategy} is not supported yet: use Incremental or Periodic"
+        yield f"strategy {spec.strategy} is not supported yet: use Incremental, Periodic or Registry"
+        return
+    if spec.strategy is Strategy.REGISTRY:
+        yield from _follow(spec)
         return
     if spec.data is None or spec.training is None:
         yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
@@ -70,6 +75,18 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
         yield "strategy Periodic needs trigger.schedule, e.g. 0 3 * * *"
     if spec.strategy is Strategy.INCREMENTAL and not (spec.trigger.schedule or spec.trigger.new_events):
         yield "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. newEvents: 20000"
+
+
+def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
+    follow = spec.follow
+    if follow is None or (follow.alias is None) == (follow.version is None):
+        yield "strategy Registry follows either an alias or a version, e.g. follow: {alias: challenger}"
+    elif follow.alias in OUTPUTS:
+        yield f"follow.alias {follow.alias} is written by Viridian itself: follow one of your own, e.g. challenger"
+    if follow and follow.poll_interval < _SHORTEST_POLL:
+        yield "follow.pollInterval must be at least 5s"
+    if (spec.data is None) != (spec.evaluation.template is None):
+        yield "strategy Registry judges with data and evaluation.template: give both, or neither for no gate"
 
 
 def _registry(registry: Registry) -> Iterator[str]:

@@ -43,6 +43,9 @@ class Reason(StrEnum):
     SPEC_CHANGED = "SpecChanged"
     REQUESTED = "Requested"
     TEMPLATE_CHANGED = "TemplateChanged"
+    FOLLOWED = "Followed"
+    NOTHING_TO_FOLLOW = "NothingToFollow"
+    GIVEN_UP = "GivenUp"
     # training and evaluation
     QUEUED = "Queued"
     TRAINING_STARTED = "TrainingStarted"

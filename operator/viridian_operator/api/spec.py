@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from viridian_operator.api.base import ApiModel, SecretRef
 from viridian_operator.api.data import Data
+from viridian_operator.api.follow import Follow
 from viridian_operator.api.gate import Gate
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.serving import Serving
@@ -35,6 +36,23 @@ _INCREMENTAL = rule(
     "self.strategy != 'Incremental' || (has(self.trigger)"
     " && (has(self.trigger.newEvents) || has(self.trigger.schedule)))",
     "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. trigger: {newEvents: 20000}",
+)
+_FOLLOWS = rule(
+    "(self.strategy == 'Registry') == has(self.follow)",
+    "follow and strategy Registry belong together, e.g. strategy: Registry, follow: {alias: challenger}",
+)
+_TRAINS_NOTHING = rule(
+    "self.strategy != 'Registry' || !has(self.training)",
+    "strategy Registry trains nothing: leave training out",
+)
+_STARTS_NOTHING = rule(
+    "self.strategy != 'Registry' || !has(self.trigger)"
+    " || (!has(self.trigger.schedule) && !has(self.trigger.newEvents))",
+    "trigger.schedule and trigger.newEvents start trainings, and strategy Registry trains nothing: leave them out",
+)
+_JUDGES = rule(
+    "self.strategy != 'Registry' || has(self.data) == (has(self.evaluation) && has(self.evaluation.template))",
+    "strategy Registry judges what it follows with data and evaluation.template: give both, or neither for no gate",
 )
 
 
@@ -128,15 +146,18 @@ class Pin(ApiModel):
 class ModelUpdateSpec(ApiModel):
     """One served model and how it is kept fresh."""
 
-    model_config = ConfigDict(json_schema_extra=checked(_TRAINS, _PERIODIC, _INCREMENTAL))
+    model_config = ConfigDict(
+        json_schema_extra=checked(_TRAINS, _PERIODIC, _INCREMENTAL, _FOLLOWS, _TRAINS_NOTHING, _STARTS_NOTHING, _JUDGES)
+    )
 
     model: Model
     registry: Registry
     strategy: Strategy = Field(
         default=Strategy.INCREMENTAL,
-        description="Periodic trains on a schedule, Incremental also on new events; "
-        "Online and Registry are not supported yet (Stalled, InvalidSpec)",
+        description="Periodic trains on a schedule, Incremental also on new events, Registry follows versions "
+        "trained elsewhere; Online is not supported yet (Stalled, InvalidSpec)",
     )
+    follow: Follow | None = Field(default=None, description="what strategy Registry rolls out")
     trigger: Trigger = Trigger()
     data: Data | None = None
     training: Training | None = None

@@ -53,10 +53,13 @@ class Kind(StrEnum):
     REDEPLOY = "Redeploy"
     PIN = "Pin"
     ROLLBACK = "Rollback"
+    FOLLOW = "Follow"
 
 
 #: Kinds that train a new version; the others roll out one that exists.
 TRAINS = frozenset({Kind.FULL, Kind.INCREMENTAL})
+#: Kinds whose version becomes champion, if it passes everything.
+CONTENDS = TRAINS | {Kind.FOLLOW}
 
 
 class Colour(StrEnum):
@@ -303,6 +306,21 @@ class Champion(ApiModel):
         return ModelRef(version=self.version, digest=self.digest)
 
 
+class Followed(ApiModel):
+    """The version that ``spec.follow`` names, and what was at the log's end when it was first seen."""
+
+    version: str
+    digest: str
+    since: Time
+    offsets: Offsets = Field(default={}, description="events behind these cannot have been trained on")
+    given_up: str = Field(default="", description="why it is not tried again")
+
+    @property
+    def model(self) -> ModelRef:
+        """The version itself."""
+        return ModelRef(version=self.version, digest=self.digest)
+
+
 class Backoff(ApiModel):
     """Why the next update waits after ones that came to nothing."""
 
@@ -369,6 +387,7 @@ class ModelUpdateStatus(ApiModel):
     update: Update | None = None
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()
+    followed: Followed | None = None
     next_scheduled: Time | None = None
     origin: Offsets = Field(default={}, description="where the first window of every lineage begins")
     gaps: list[Gap] = Field(default=[], description="windows that were skipped by request")

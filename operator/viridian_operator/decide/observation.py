@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from viridian_operator.api.status import CheckResult, Offsets, Window
+from viridian_operator.api.status import CheckResult, ModelRef, Offsets, Window
 
 
 @dataclass(frozen=True)
@@ -173,6 +173,11 @@ class RegisteredVersion:
     #: verdict and quarantine, as far as they were written
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def model(self) -> ModelRef:
+        """The version itself."""
+        return ModelRef(version=self.version, digest=self.digest)
+
 
 @dataclass(frozen=True)
 class Registry:
@@ -189,6 +194,9 @@ class Registry:
     aliases: Mapping[str, str] | None = None
     #: largest update number in the tags of this ModelUpdate's versions; None: not asked
     last_number: int | None = None
+    #: what ``spec.follow`` names; None if it was not asked for, or names nothing (``unfollowed``)
+    followed: RegisteredVersion | None = None
+    unfollowed: bool = False
 
     def lacks(self, asked: str) -> bool:
         """Whether the registry was asked for this very thing and said that there is none."""

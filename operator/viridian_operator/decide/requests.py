@@ -62,6 +62,8 @@ def _check_number(d: Draft, request: ParsedRequest) -> None:
 def _queue(d: Draft, *, full: bool) -> str:
     if d.spec.pin is not None or d.spec.suspend:
         raise Refused("nothing is trained while spec.pin or spec.suspend is set")
+    if d.spec.strategy is Strategy.REGISTRY:
+        raise Refused("strategy Registry trains nothing: move the alias, or request retry/… to try its version again")
     detail = "full" if full else ""
     d.put(pending_trigger=Trigger(kind=Reason.REQUESTED, detail=detail, at=d.now))
     return "an update starts as soon as none is under way"
@@ -84,8 +86,9 @@ def _retry(d: Draft, _: ParsedRequest) -> str:
         seen["template"] = "retry"
     old = d.status.backoff
     backoff = Backoff(attempted_total=old.attempted_total, attempted=old.attempted)
-    d.put(backoff=backoff, failed_revision=None, seen=seen)
-    if d.spec.pin is None and not blocked:
+    followed = d.status.followed.but(given_up="") if d.status.followed else None
+    d.put(backoff=backoff, failed_revision=None, seen=seen, followed=followed)
+    if d.spec.pin is None and not blocked and d.spec.strategy is not Strategy.REGISTRY:
         return _queue(d, full=False)
     return "tried again"
 

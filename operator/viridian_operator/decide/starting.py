@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update
+from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update, Window
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.numbering import next_number
@@ -43,7 +43,8 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     d.put(origin=begin)
     champion = d.status.champion
     anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
-    full = full or champion is None or anchor
+    # a champion that was trained elsewhere may have no watermark that an increment could begin at
+    full = full or champion is None or not champion.watermark or anchor
     try:
         start = (
             from_origin(d.status.origin, heads) if full or champion is None else begin_after(champion, d.status.gaps)
@@ -60,7 +61,7 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         return
     kind = Kind.FULL if full else Kind.INCREMENTAL
     parent = champion.model if champion and not full else None
-    fresh = begin_after(champion, d.status.gaps) if champion else None
+    fresh = begin_after(champion, d.status.gaps) if champion and champion.watermark else None
     _begin(d, kind, trigger, window=window, fresh=fresh, total=heads.total, parent=parent)
     d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued)
     d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events")
@@ -88,6 +89,25 @@ def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
     )
     _begin(d, Kind.PIN, trigger, candidate=candidate)
     prepare(d)
+
+
+def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window: Window | None, total: int) -> None:
+    """A version that was trained elsewhere: judged on events that it cannot have seen, if there is a gate."""
+    candidate = Candidate(
+        version=version.version,
+        digest=version.digest,
+        event_time=version.event_time,
+        trained_to=version.trained_to,
+        holdout=window,
+    )
+    d.wake_off_version = None  # its end is followed by another look
+    _begin(d, Kind.FOLLOW, trigger, candidate=candidate, window=window, total=total if window else None)
+    gate = f" on {size(window)} events" if window else " without a gate"
+    d.note(Reason.QUEUED, f"update {d.update.number} rolls out version {version.version}, {trigger.detail},{gate}")
+    if window is None:
+        prepare(d)
+    else:
+        d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
 
 
 def start_rollback(d: Draft, trigger: Trigger) -> None:

@@ -49,6 +49,8 @@ def _message(d: Draft) -> str:
         return d.stalled[1]
     if d.seen.heads_error and (d.status.pending_trigger or d.status.active is None):
         return f"an update is due, but the event log cannot be read: {d.seen.heads_error}"
+    if d.waiting:
+        return d.waiting
     if d.status.update:
         return f"update {d.status.update.number} {d.status.update.phase}: {d.status.update.message}"
     return "waiting for the first events" if d.status.active is None else f"version {d.status.active.version} serves"

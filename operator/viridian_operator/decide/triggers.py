@@ -10,8 +10,10 @@ from cronsim import CronSim
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Concurrency, Strategy
 from viridian_operator.api.status import TRAINS, Phase, Trigger
+from viridian_operator.decide.backoff import backing_off, repeatedly_rejected
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.ending import REJECTION_LIMIT, finish
+from viridian_operator.decide.ending import finish
+from viridian_operator.decide.following import follow
 from viridian_operator.decide.hashing import inputs_hash, revision_hash, template_hash
 from viridian_operator.decide.starting import start_pin, start_redeploy, start_training
 
@@ -29,7 +31,11 @@ def idle(d: Draft) -> None:
         _pinned(d)
     elif _redeploy_due(d):
         start_redeploy(d, Trigger(kind=Reason.TEMPLATE_CHANGED, at=d.now))
-    elif not d.spec.suspend:
+    elif d.spec.suspend:
+        return
+    elif d.spec.strategy is Strategy.REGISTRY:
+        follow(d)
+    else:
         _train_if_due(d)
 
 
@@ -81,24 +87,12 @@ def _train_if_due(d: Draft) -> None:
 
 def due(d: Draft) -> Trigger | None:
     """The first trigger that asks for an update now."""
-    if waits := _repeatedly_rejected(d):
+    if waits := repeatedly_rejected(d):
         d.stalled = d.stalled or (Reason.REPEATEDLY_REJECTED, waits)
         return _new_events(d, factor=MUCH_NEW_DATA)
-    backoff = d.status.backoff
-    if backoff.until and d.now < backoff.until:
-        d.look_at(backoff.until)
+    if backing_off(d):
         return None
     return _first_model(d) or _spec_changed(d) or _scheduled(d) or _new_events(d, factor=1)
-
-
-def _repeatedly_rejected(d: Draft) -> str:
-    failures = d.status.backoff.failures
-    if failures < REJECTION_LIMIT:
-        return ""
-    last = d.status.update.message if d.status.update else ""
-    return (
-        f"{failures} updates in a row came to nothing, the last one: {last}; request retry/… or wait for much new data"
-    )
 
 
 def _first_model(d: Draft) -> Trigger | None:

@@ -153,4 +153,13 @@ async def _registered(
     if needs.unless_deployed and seen.deployment_of(needs.unless_deployed) is not None:
         number = ""
     uid = seen.uid if status.recovering else ""
-    return await ask_registry(registry, spec.model.name, update=tag, number=number, aliases=needs.aliases, uid=uid)
+    return await ask_registry(
+        registry,
+        spec.model.name,
+        update=tag,
+        number=number,
+        aliases=needs.aliases,
+        uid=uid,
+        follow=needs.follow,
+        listed=needs.listed,
+    )

@@ -33,7 +33,9 @@ from viridian_operator.observe.connections import open_registry, stream_source
 from viridian_operator.observe.observer import Observer
 from viridian_operator.observe.prober import probe_session
 from viridian_operator.observe.sight import Sight
+from viridian_operator.registry.errors import RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
+from viridian_operator.registry.poller import AliasPoller
 from viridian_operator.runtime.logging import bind
 from viridian_operator.runtime.metrics import Metrics
 from viridian_operator.runtime.settings import Settings
@@ -89,6 +91,7 @@ class Reconciler:
     def __post_init__(self) -> None:
         self.observer = Observer(self.cluster, self.session, wake=self.wake)
         self.executor = Executor(self.cluster, self.session)
+        self.aliases = AliasPoller[Key](self.wake)
 
     async def __call__(self, key: Key) -> float | None:
         """One pass; returns the seconds until the next look.
@@ -104,6 +107,7 @@ class Reconciler:
             body = await self.cluster.get(MODEL_UPDATE, key.namespace, key.name)
         except NotFound:
             self.poller.unwatch(key)
+            self.aliases.unwatch(key)
             self.observer.forget(key)
             self.memory.pop(key, None)
             raise Gone from None
@@ -112,6 +116,7 @@ class Reconciler:
         try:
             spec = ModelUpdateSpec.model_validate(body.get("spec") or {})
         except ValidationError as error:
+            self.aliases.unwatch(key)
             self.observer.forget(key)
             await self._refuse(key, body, status, error)
             return None
@@ -119,6 +124,7 @@ class Reconciler:
 
     async def aclose(self) -> None:
         """End the questions to pods and registries and close the connections."""
+        await self.aliases.aclose()
         await self.observer.aclose()
         await self.session.close()
 
@@ -147,6 +153,7 @@ class Reconciler:
         self._tell(subject, decision, memory)
         failures = await self._act(subject, decision, sight)
         await self._watch_log(subject, decision)
+        await self._watch_alias(subject, decision)
         wait = (decision.wake_at - now).total_seconds() if decision.wake_at else None
         return self._after(memory, wait, failures)
 
@@ -228,6 +235,19 @@ class Reconciler:
             return
         if source:
             self.poller.watch(subject.key, source, decision.wake_at_total)
+
+    async def _watch_alias(self, subject: Subject, decision: Decision) -> None:
+        follow, known = subject.spec.follow, decision.wake_off_version
+        if follow is None or follow.alias is None or known is None:
+            self.aliases.unwatch(subject.key)
+            return
+        try:
+            registry = await self._registry(subject)
+        except RegistryError as error:
+            log.warning("alias %s is not watched until the next pass: %s", follow.alias, error.message)
+            return
+        interval = follow.poll_interval.total_seconds()
+        self.aliases.watch(subject.key, registry, subject.spec.model.name, follow.alias, known=known, interval=interval)
 
     async def _refuse(
         self, key: Key, body: Mapping[str, Any], status: ModelUpdateStatus, error: ValidationError

@@ -23,6 +23,15 @@ def spec(**changes: Any) -> ModelUpdateSpec:
     return ModelUpdateSpec.model_validate(good | changes)
 
 
+FOLLOWS: dict[str, Any] = {
+    "strategy": "Registry",
+    "follow": {"alias": "challenger"},
+    "data": None,
+    "training": None,
+    "trigger": {},
+}
+
+
 def golden(identity: str) -> dict[str, Any]:
     return {
         "serving": {"identity": identity, "template": {}},
@@ -47,6 +56,8 @@ def prometheus(**changes: Any) -> dict[str, Any]:
         {"strategy": "Periodic", "trigger": {"schedule": "0 3 29 2 *"}},
         {"registry": {"trackingURI": "https://mlflow.example.com/base", "driftPolicy": "Restore"}},
         {"rollout": {"capacity": "Surge"}},
+        FOLLOWS,
+        FOLLOWS | {"follow": {"version": 3, "pollInterval": "5s"}},
         golden("Digest"),
         prometheus(query="e{{previousRevision}} / e{{ revision }}", max=2),
         prometheus(query="e{{version}}", maxRatio=2),
@@ -62,8 +73,12 @@ def test_good_ones(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"strategy": "Online"}, "strategy Online is not supported yet: use Incremental or Periodic"),
-        ({"strategy": "Registry"}, "strategy Registry is not supported yet: use Incremental or Periodic"),
+        ({"strategy": "Online"}, "strategy Online is not supported yet: use Incremental, Periodic or Registry"),
+        (FOLLOWS | {"follow": None}, "strategy Registry follows either an alias or a version"),
+        (FOLLOWS | {"follow": {"alias": "a", "version": 1}}, "strategy Registry follows either an alias or a version"),
+        (FOLLOWS | {"follow": {"alias": "champion"}}, "follow.alias champion is written by Viridian itself"),
+        (FOLLOWS | {"follow": {"version": 1, "pollInterval": "4s"}}, "follow.pollInterval must be at least 5s"),
+        (FOLLOWS | {"evaluation": {"template": {}}}, "strategy Registry judges with data and evaluation.template"),
         ({"data": None}, "strategy Incremental trains: give data"),
         ({"training": None}, "strategy Incremental trains: give data"),
         ({"data": {"source": {}}}, "data.source names no event log: give redisStream"),

@@ -51,6 +51,20 @@ def spec(**changes: Any) -> ModelUpdateSpec:
     return ModelUpdateSpec.model_validate(fields | changes)
 
 
+def following(**changes: Any) -> ModelUpdateSpec:
+    """A recommender that is trained elsewhere, judged here on 500 events."""
+    pod = {"spec": {"containers": [{"name": "evaluator", "image": "trainer"}]}}
+    fields: dict[str, Any] = {
+        "strategy": "Registry",
+        "follow": {"alias": "challenger"},
+        "trigger": {},
+        "training": None,
+        "evaluation": {"template": pod},
+        "gate": {"minEvents": 500},
+    }
+    return spec(**(fields | changes))
+
+
 @dataclass
 class SimDeployment:
     """A Deployment of one revision."""
@@ -116,6 +130,8 @@ class World:
     jobs_created: list[str] = field(default_factory=list)
     #: Jobs that the operator has seen, and written so
     jobs_seen: set[str] = field(default_factory=set)
+    #: version that each evaluation Job was made for
+    judged: dict[str, str] = field(default_factory=dict)
     taken: tuple[str, ...] = ()
     #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
     wire: bool = True
@@ -123,6 +139,7 @@ class World:
     _COPIED: ClassVar = (
         *("annotations", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
         *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
+        "judged",
     )
 
     # -- observation -------------------------------------------------------------------------
@@ -214,14 +231,30 @@ class World:
             version = next((v for v in self.versions.values() if v.update == wanted), None)
         else:
             version = self.versions.get(wanted)
-        numbers = [int(v.update.partition("/")[2]) for v in self.versions.values()]
+        numbers = [int(v.update.partition("/")[2]) for v in self.versions.values() if v.update]
+        followed = self._followed()
         return Registry(
             asked=asked,
             version=version,
             missing=version is None and bool(asked),
             aliases=dict(self.aliases),
+            followed=followed,
+            unfollowed=followed is None and self.spec.follow is not None,
             last_number=max(numbers, default=0) if self.status.recovering else None,
         )
+
+    def _followed(self) -> RegisteredVersion | None:
+        follow = self.spec.follow
+        if follow is None:
+            return None
+        return self.versions.get(self.aliases.get(follow.alias, "") if follow.alias else str(follow.version))
+
+    def publish(self, **fields: Any) -> str:
+        """Somebody else registers a version and lets the alias name it."""
+        number = str(len(self.versions) + 1)
+        self.versions[number] = RegisteredVersion(version=number, digest=f"sha256:{number}", **fields)
+        self.aliases["challenger"] = number
+        return number
 
     def _asked(self) -> str:
         update = self.status.update
@@ -335,8 +368,7 @@ class World:
 
     def _evaluate(self, job: JobView) -> dict[str, Any]:
         # the Job knows its candidate, also when status is lost meanwhile
-        tag = f"{UID}/{job.number}"
-        version = next((v.version for v in self.versions.values() if v.update == tag), "?")
+        version = self.judged[job.name]
         verdict = self.verdicts.get(version, "Pass")
         return {"task": "Evaluate", "verdict": verdict, "reason": verdict, "message": f"verdict {verdict}"}
 
@@ -482,6 +514,8 @@ class World:
         if action.task == "train" and action.parent:
             self._check_nothing_lost(action.window.start, self.versions[action.parent.version].trained_to)
         self.jobs_created.append(name)
+        if action.candidate:
+            self.judged[name] = action.candidate.version
         self.jobs[name] = JobView(
             name=name,
             task=action.task,

@@ -15,6 +15,7 @@ from answering import hang
 from applying_cluster import OWNER, WINDOW, ApplyingCluster, body, revision, spec, update
 
 from viridian_operator.act.executor import Executor
+from viridian_operator.api.follow import Follow
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Aliases, Bake, Candidate, Kind, ModelUpdateStatus, Phase
@@ -317,6 +318,10 @@ JOB_CHECK = {"name": "smoke", "job": {"template": {}}}
 OWED = Aliases(wanted={"champion": "2"})
 
 
+def following(**changes: Any) -> ModelUpdateSpec:
+    return spec(strategy="Registry", follow={"alias": "challenger"}, **changes)
+
+
 @pytest.mark.parametrize(
     ("chosen", "current", "wanted"),
     [
@@ -334,6 +339,9 @@ OWED = Aliases(wanted={"champion": "2"})
         (spec(), status(Phase.SWITCHING).but(aliases=OWED), {"identity": None, "aliases": False, "service": "hash1"}),
         (spec(), status(Phase.ROLLING_BACK).but(previous=revision(9)), {"service": "hash9", "identity": None}),
         (spec(pin={"version": 4, "reason": "test"}), ModelUpdateStatus(), {"version": "4"}),
+        (following(), ModelUpdateStatus(), {"follow": Follow(alias="challenger"), "listed": True, "heads": True}),
+        (following(), status(Phase.BAKING), {"follow": None, "listed": False}),
+        (following(pin={"version": 4, "reason": "test"}), ModelUpdateStatus(), {"follow": None, "version": "4"}),
         (spec(pin={"version": 1, "reason": "test"}), ModelUpdateStatus(active=revision()), {"version": ""}),
     ],
 )
