@@ -31,7 +31,7 @@ def _state(w: World) -> tuple[Any, ...]:
         sorted(map(repr, pods.items())),
         sorted((j.task, j.state, j.number == _number(w.status)) for j in w.jobs.values()),
         tuple((n, _age(w, v)) for n, v in sorted(w.aliases.items())),
-        (w.registry_up, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
+        (w.registry_up, w.slot.granted, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
         _data(w),
         _age(w, str(len(w.versions))) if w.status.champion is None else _age(w, w.status.champion.version),
     )

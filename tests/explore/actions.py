@@ -12,7 +12,7 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
 from viridian_operator.decide import step
-from viridian_operator.decide.observation import PodTrouble
+from viridian_operator.decide.observation import PodTrouble, Slot
 
 Happening = Callable[[World, Random], None]
 
@@ -180,6 +180,11 @@ def somebody_asks(w: World, rng: Random) -> None:
     w.request(f"{verb}{number}{reason}/{w.now.timestamp()}")
 
 
+def training_slots_run_out(w: World, _: Random) -> None:
+    """Or one is free again; who has made a Job keeps the slot."""
+    w.slot = Slot() if w.slot.limit else Slot(limit=1, ahead=1)
+
+
 def a_version_is_published(w: World, _: Random) -> None:
     """By whoever trains elsewhere; the alias that strategy ``Registry`` follows names it."""
     if w.spec.follow and len(w.versions) < 30:
@@ -253,6 +258,7 @@ HAPPENINGS: tuple[tuple[Happening, int], ...] = (
     (jobs_are_deleted, 1),
     (events_arrive, 2),
     (the_log_is_trimmed, 1),
+    (training_slots_run_out, 1),
     (a_version_is_published, 2),
     (the_followed_alias_goes_back, 1),
     (somebody_asks, 3),

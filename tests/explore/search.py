@@ -19,6 +19,7 @@ from tests.explore.actions import HAPPENINGS
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.decide.invariants import violations
+from viridian_operator.decide.observation import Slot
 
 FRONTIER = 20_000
 _NEWEST = 100
@@ -142,6 +143,7 @@ def check(world: World) -> None:
 def ends(world: World) -> None:
     """Nothing disturbs any more: every update comes to an end in its deadlines, whatever went before."""
     world.registry_up = True
+    world.slot = Slot()
     first = world.status.update
     for count in range(PATIENCE):
         update = world.status.update

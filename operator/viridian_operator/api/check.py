@@ -22,6 +22,7 @@ from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trig
 
 _SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC, Strategy.REGISTRY)
 _SHORTEST_POLL: Final = timedelta(seconds=5)
+_LONGEST_JITTER: Final = timedelta(days=1)
 _PLACEHOLDERS: Final = (
     "namespace",
     "name",
@@ -112,6 +113,10 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
             yield f"trigger.schedule {trigger.schedule!r} cannot be read ({error}): write e.g. */15 * * * *"
         except StopIteration:
             yield f"trigger.schedule {trigger.schedule!r} never comes: name a day that exists"
+    if trigger.jitter is not None and trigger.schedule is None:
+        yield "trigger.jitter spreads scheduled updates: give trigger.schedule, or leave jitter out"
+    if trigger.jitter is not None and trigger.jitter > _LONGEST_JITTER:
+        yield "trigger.jitter must be at most 1d"
     if not _is_zone(trigger.time_zone):
         yield f"trigger.timeZone {trigger.time_zone!r} is unknown: write an IANA name, e.g. Europe/Berlin"
 

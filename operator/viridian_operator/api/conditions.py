@@ -48,6 +48,7 @@ class Reason(StrEnum):
     GIVEN_UP = "GivenUp"
     # training and evaluation
     QUEUED = "Queued"
+    TRAINING_SLOTS = "TrainingSlots"
     TRAINING_STARTED = "TrainingStarted"
     TRAINED = "Trained"
     TRAINING_FAILED = "TrainingFailed"

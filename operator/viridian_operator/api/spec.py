@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from viridian_operator.api.base import ApiModel, SecretRef
 from viridian_operator.api.data import Data
+from viridian_operator.api.durations import Duration
 from viridian_operator.api.follow import Follow
 from viridian_operator.api.gate import Gate
 from viridian_operator.api.rollout import Rollout
@@ -23,6 +24,10 @@ _MODEL_NAME = rule(
 _CRON = rule(
     "self.matches('^ *[^ ]+( +[^ ]+){4} *$')",
     "a schedule has five fields: minute, hour, day of month, month, day of week, e.g. */15 * * * *",
+)
+_JITTER = rule(
+    "!has(self.jitter) || has(self.schedule)",
+    "jitter spreads scheduled updates: give trigger.schedule, or leave jitter out",
 )
 _TRAINS = rule(
     "!(self.strategy in ['Incremental', 'Periodic']) || (has(self.data) && has(self.training))",
@@ -123,10 +128,17 @@ class Registry(ApiModel):
 class Trigger(ApiModel):
     """What starts an update."""
 
+    model_config = ConfigDict(json_schema_extra=checked(_JITTER))
+
     schedule: str | None = Field(
         default=None, max_length=100, description="cron, five fields", json_schema_extra=checked(_CRON)
     )
     time_zone: str = Field(default="UTC", max_length=64, description="IANA name, e.g. Europe/Berlin")
+    jitter: Duration | None = Field(
+        default=None,
+        description="scheduled updates start up to so much later, each ModelUpdate always by the same part of it, so "
+        "that many with one schedule do not start at once; at most 1d",
+    )
     new_events: int | None = Field(
         default=None, ge=1, description="so many events after the last attempt start an update"
     )

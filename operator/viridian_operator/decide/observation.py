@@ -204,6 +204,21 @@ class Registry:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """Leave to train, where the operator bounds how many trainings run at once (``limit`` 0: it does not)."""
+
+    limit: int = 0
+    held: bool = False
+    #: updates that have waited for longer
+    ahead: int = 0
+
+    @property
+    def granted(self) -> bool:
+        """Whether a training Job may be made."""
+        return not self.limit or self.held
+
+
+@dataclass(frozen=True)
 class Observation:
     """Everything that a decision may rest on."""
 
@@ -228,6 +243,7 @@ class Observation:
     checks: tuple[CheckResult, ...] | None = None
     #: names of health checks that are being asked, whose results will wake a later pass
     checking: frozenset[str] = frozenset()
+    slot: Slot = Slot()
     #: golden probe, retire etc. need the pods; False while the network between us is in doubt
     deleting: bool = False
 

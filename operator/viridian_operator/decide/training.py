@@ -28,6 +28,8 @@ def queued(d: Draft) -> None:
     job = _job(d)
     if job is None and d.update.attempts.seen and d.spec.training:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=d.spec.training.deadlines.queued)
+    elif job is None and not d.seen.slot.granted:
+        _await_slot(d)
     elif await_capacity(d, job) and d.spec.training:
         d.enter(
             Phase.TRAINING,
@@ -35,6 +37,15 @@ def queued(d: Draft) -> None:
             limit=d.spec.training.deadlines.running,
         )
         d.note(Reason.TRAINING_STARTED, f"update {d.update.number} trains, attempt {d.update.attempts.number}")
+
+
+def _await_slot(d: Draft) -> None:
+    """The operator runs as many trainings as it may; the oldest waiting update comes next."""
+    slot = d.seen.slot
+    ahead = f", {slot.ahead} updates wait for longer" if slot.ahead else ""
+    d.say(f"waiting until one of {slot.limit} trainings ends, the operator runs no more at once{ahead}")
+    if d.overdue:
+        finish(d, Phase.FAILED, Reason.TRAINING_SLOTS, d.update.message)
 
 
 def training(d: Draft) -> None:

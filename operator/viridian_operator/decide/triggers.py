@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -130,13 +131,21 @@ def _missed_while_busy(d: Draft, scheduled: datetime) -> bool:
 
 
 def next_run(d: Draft, after: datetime) -> datetime | None:
-    """The next time of the schedule; None without one."""
+    """The next time of the schedule, with this ModelUpdate's part of the jitter; None without one."""
     schedule = d.spec.trigger.schedule
     if schedule is None:
         return None
-    zone = ZoneInfo(d.spec.trigger.time_zone)
-    following: datetime = next(CronSim(schedule, after.astimezone(zone)))
-    return following.astimezone(d.now.tzinfo)
+    zone, late = ZoneInfo(d.spec.trigger.time_zone), jitter_of(d.seen.uid, d.spec.trigger.jitter)
+    following: datetime = next(CronSim(schedule, (after - late).astimezone(zone)))
+    return following.astimezone(d.now.tzinfo) + late
+
+
+def jitter_of(uid: str, longest: timedelta | None) -> timedelta:
+    """A part of ``longest`` in whole seconds: spread evenly over uids, and always the same for one."""
+    if not longest:
+        return timedelta()
+    share = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8])
+    return timedelta(seconds=share * int(longest.total_seconds()) >> 64)
 
 
 def _new_events(d: Draft, *, factor: int) -> Trigger | None:

@@ -187,7 +187,7 @@ def _jobs(d: Draft) -> Iterator[Action]:
         return
     if update.attempts.seen:
         return
-    if update.phase is Phase.QUEUED:
+    if update.phase is Phase.QUEUED and d.seen.slot.granted:
         yield CreateJob(task=training.TASK, update=update, window=update.window, parent=update.parent)
     elif update.phase is Phase.EVALUATING and update.evaluation is None and update.candidate:
         yield CreateJob(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
-from viridian_operator.registry.errors import NotFound, RegistryError, Unauthorized
+from viridian_operator.registry.errors import NotFound, RegistryError, Unauthorized, Unavailable
 from viridian_operator.registry.mlflow import MlflowRegistry
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,9 @@ class AliasPoller[K: Hashable]:
             found = ""
         except RegistryError as error:
             self._failed(key, watch, error)
+            return
+        except (KeyError, TypeError) as error:  # an answer of another form must not end all polls
+            self._failed(key, watch, Unavailable(f"the registry gave an answer of another form: {error!r}"))
             return
         watch.failures, watch.next_at = 0, self._clock() + watch.interval
         if found != watch.known and self._watches.get(key) is watch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +39,7 @@ from viridian_operator.registry.poller import AliasPoller
 from viridian_operator.runtime.logging import bind
 from viridian_operator.runtime.metrics import Metrics
 from viridian_operator.runtime.settings import Settings
+from viridian_operator.runtime.slots import TrainingSlots
 from viridian_operator.runtime.worker import Gone
 from viridian_operator.sources.errors import SourceError
 from viridian_operator.sources.poller import HeadsPoller, Reading
@@ -91,6 +92,8 @@ class Reconciler:
     def __post_init__(self) -> None:
         self.observer = Observer(self.cluster, self.session, wake=self.wake)
         self.executor = Executor(self.cluster, self.session)
+        limit, namespaces = self.settings.max_concurrent_trainings, self.settings.namespaces
+        self.slots = TrainingSlots(self.cluster, limit, namespaces, self.wake)
         self.aliases = AliasPoller[Key](self.wake)
 
     async def __call__(self, key: Key) -> float | None:
@@ -108,6 +111,7 @@ class Reconciler:
         except NotFound:
             self.poller.unwatch(key)
             self.aliases.unwatch(key)
+            self.slots.forget(key)
             self.observer.forget(key)
             self.memory.pop(key, None)
             raise Gone from None
@@ -144,12 +148,12 @@ class Reconciler:
         )
         if resync:
             memory.resynced = time.monotonic()
+        seen = replace(sight.observation, slot=await self.slots.ask(subject.key, subject.status))
         # deadlines are judged by the time after the look: what was seen is at least that fresh
         now = datetime.now(UTC)
-        decision = decide(
-            subject.spec, subject.status, sight.observation, now, problems(subject.spec, subject.key.name)
-        )
+        decision = decide(subject.spec, subject.status, seen, now, problems(subject.spec, subject.key.name))
         await self._write(subject, decision)
+        self.slots.settle(subject.key, decision.status)
         self._tell(subject, decision, memory)
         failures = await self._act(subject, decision, sight)
         await self._watch_log(subject, decision)

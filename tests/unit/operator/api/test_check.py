@@ -96,6 +96,8 @@ def test_good_ones(changes: dict[str, Any]) -> None:
         ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
         ({"trigger": {"schedule": "0 25 * * *"}}, "trigger.schedule '0 25 * * *' cannot be read"),
         ({"trigger": {"schedule": "0 0 30 2 *"}}, "trigger.schedule '0 0 30 2 *' cannot be read"),
+        ({"trigger": {"newEvents": 1, "jitter": "5m"}}, "trigger.jitter spreads scheduled updates"),
+        ({"trigger": {"schedule": "0 3 * * *", "jitter": "25h"}}, "trigger.jitter must be at most 1d"),
         (
             {"trigger": {"newEvents": 1, "timeZone": "Europe/Atlantis"}},
             "trigger.timeZone 'Europe/Atlantis' is unknown: write an IANA name",

@@ -26,6 +26,7 @@ from viridian_operator.decide.observation import (
     RegisteredVersion,
     Registry,
     ServiceView,
+    Slot,
 )
 from viridian_operator.decide.window import shares
 
@@ -132,6 +133,8 @@ class World:
     jobs_seen: set[str] = field(default_factory=set)
     #: version that each evaluation Job was made for
     judged: dict[str, str] = field(default_factory=dict)
+    #: the operator's leave to train
+    slot: Slot = field(default_factory=Slot)
     taken: tuple[str, ...] = ()
     #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
     wire: bool = True
@@ -161,6 +164,7 @@ class World:
             heads=self.heads(),
             registry=self._registry(),
             checks=self._checks(),
+            slot=self.slot,
         )
 
     def heads(self) -> LogHeads:

@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from simulation import World, spec
+from simulation import START, UID, World, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
-from viridian_operator.decide.observation import JobState, JobView, PodTrouble
+from viridian_operator.decide.observation import JobState, JobView, PodTrouble, Slot
+from viridian_operator.decide.triggers import jitter_of
 from viridian_operator.decide.window import size
 
 
@@ -1130,3 +1131,48 @@ def test_the_first_window_holds_the_newest_events_and_later_ones_begin_where_it_
     world.settle()
     assert world.status.update and world.status.update.window
     assert world.status.update.window.start == update.window.start
+
+
+def test_a_training_waits_for_its_turn_and_says_so(first: World) -> None:
+    first.slot = Slot(limit=2, ahead=1)
+    more_events(first)
+    for _ in range(5):
+        first.step()
+        first.tick(1)
+    assert first.status.phase is Phase.QUEUED and not first.jobs
+    assert "one of 2 trainings" in first.status.message and "1 updates wait" in first.status.message
+    first.slot = Slot(limit=2, held=True)
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+
+
+def test_waiting_for_a_turn_ends_at_the_deadline_of_queued(first: World) -> None:
+    first.slot = Slot(limit=1)
+    more_events(first)
+    first.tick(3601)
+    first.step()
+    ended(first, Phase.FAILED, "TrainingSlots")
+
+
+def test_jobs_of_one_schedule_start_at_times_of_their_own_within_the_jitter(first: World) -> None:
+    trigger = {"schedule": "0 * * * *", "jitter": "10m"}
+    first.spec = spec(trigger=trigger)
+    first.step()
+    late = jitter_of(UID, timedelta(minutes=10))
+    first.events += 50
+    starts = []
+    for number in (2, 3):
+        first.run(lambda w, n=number: w.status.update is not None and w.status.update.number == n, seconds=5)
+        assert first.status.update
+        starts.append(first.status.update.started_at)
+        first.settle()
+        first.events += 50
+    for hour, start in enumerate(starts):
+        assert timedelta(0) <= start - (START + timedelta(hours=hour) + late) <= timedelta(seconds=5)
+
+
+def test_jitter_is_spread_over_all_of_its_time() -> None:
+    parts = sorted(jitter_of(f"uid-{n}", timedelta(minutes=10)).total_seconds() for n in range(200))
+    assert 0 <= parts[0] < 30 and 570 < parts[-1] < 600
+    assert 240 < parts[100] < 360
+    assert jitter_of("uid-1", None) == timedelta(0)
