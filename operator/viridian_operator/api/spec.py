@@ -14,7 +14,7 @@ from viridian_operator.api.gate import Gate
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.serving import Serving
 from viridian_operator.api.training import Evaluation, Training
-from viridian_operator.api.validation import HTTP, NO_CREDENTIALS, checked, rule
+from viridian_operator.api.validation import HTTP, NO_CREDENTIALS, POSITIVE, checked, rule
 
 _SAME_MODEL = rule("self == oldSelf", "model.name never changes: create another ModelUpdate for another model")
 _MODEL_NAME = rule(
@@ -148,6 +148,15 @@ class Trigger(ApiModel):
     )
 
 
+class Freshness(ApiModel):
+    """How far what serves may fall behind, which is told and never acted upon."""
+
+    max_age: Duration = Field(
+        description="age of the newest event that what serves was trained on, after which it is Stale",
+        json_schema_extra=checked(POSITIVE),
+    )
+
+
 class Pin(ApiModel):
     """Serve exactly this version, and train nothing, for as long as it is set."""
 
@@ -171,6 +180,7 @@ class ModelUpdateSpec(ApiModel):
     )
     follow: Follow | None = Field(default=None, description="what strategy Registry rolls out")
     trigger: Trigger = Trigger()
+    freshness: Freshness | None = None
     data: Data | None = None
     training: Training | None = None
     evaluation: Evaluation = Evaluation()
