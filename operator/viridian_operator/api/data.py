@@ -22,6 +22,10 @@ _ONE_SOURCE = rule(
     "has(self.redisStream)",
     "name exactly one event log under source, e.g. redisStream: {url: redis://HOST:6379/0, stream: clicks}",
 )
+_NEWEST = rule(
+    "!has(self.maxEvents) || !has(self.start) || self.start != 'Latest'",
+    "start: Latest leaves nothing that maxEvents could bound: leave out one of them",
+)
 _DISTINCT = rule(
     "!has(self.categorical) || (self.categorical.all(x, self.categorical.exists_one(y, x == y))"
     " && (!has(self.numeric) || self.numeric.all(x, self.numeric.exists_one(y, x == y)"
@@ -96,13 +100,19 @@ class Replay(ApiModel):
 class Data(ApiModel):
     """Where training events come from."""
 
+    model_config = ConfigDict(json_schema_extra=checked(_NEWEST))
+
     source: Source
     event_schema: EventSchema = Field(default=EventSchema(), alias="schema")
     holdout: Holdout = Holdout()
     replay: Replay = Replay()
     start: Start = Field(default=Start.EARLIEST, description="where the first window begins")
     max_events: int | None = Field(
-        default=None, ge=1, description="size of the first window; not supported yet (Stalled, InvalidSpec)"
+        default=None,
+        ge=1,
+        le=10_000_000,
+        description="the first window begins so many events before the end of the log, spread over the partitions; "
+        "older ones are never trained",
     )
     max_rejected: float = Field(
         default=0.01, ge=0, le=1, description="fraction of unreadable events that fails a training"

@@ -16,9 +16,14 @@ class Verb(StrEnum):
     REJECT = "reject"
     ABORT = "abort"
     RETRY = "retry"
+    SKIP_WINDOW = "skip-window"
     ROLLBACK = "rollback"
     UNQUARANTINE = "unquarantine"
 
+
+#: Characters of a whole request, so that it fits into status and Events.
+LENGTH_LIMIT = 253
+_REASON_LENGTH = 3
 
 #: Verbs that judge one update and therefore carry its number.
 NUMBERED = frozenset({Verb.PROMOTE, Verb.APPROVE, Verb.REJECT, Verb.ABORT})
@@ -35,13 +40,17 @@ class ParsedRequest:
 
 
 def parse_request(text: str) -> ParsedRequest:
-    """Read ``verb/nonce``, ``verb/number/nonce`` or ``unquarantine/digest/nonce``.
+    """Read ``verb/nonce``, ``verb/number/nonce``, ``unquarantine/digest/nonce`` or ``skip-window/reason/nonce``.
 
     Raises
     ------
     ValueError
         With a sentence that says what to write instead.
     """
+    if len(text.strip()) > LENGTH_LIMIT:
+        raise ValueError(
+            f"a request has at most {LENGTH_LIMIT} characters, this one has {len(text.strip())}: shorten it"
+        )
     parts = text.strip().split("/")
     try:
         verb = Verb(parts[0])
@@ -58,4 +67,9 @@ def parse_request(text: str) -> ParsedRequest:
         if len(parts) != 3:
             raise ValueError("name the digest or version, e.g. unquarantine/41/7f3a")
         return ParsedRequest(text.strip(), verb, None, parts[1])
+    if verb is Verb.SKIP_WINDOW:
+        reason = "/".join(parts[1:-1]).strip()
+        if len(reason) < _REASON_LENGTH:
+            raise ValueError("say why its events are given up, e.g. skip-window/bot traffic on 3 May/7f3a")
+        return ParsedRequest(text.strip(), verb, None, reason)
     return ParsedRequest(text.strip(), verb, None, "")

@@ -8,11 +8,13 @@ from pydantic import ConfigDict, Field
 
 from viridian_operator.api.base import ApiModel, SecretRef
 from viridian_operator.api.data import Data
+from viridian_operator.api.durations import Duration
+from viridian_operator.api.follow import Follow
 from viridian_operator.api.gate import Gate
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.serving import Serving
 from viridian_operator.api.training import Evaluation, Training
-from viridian_operator.api.validation import HTTP, NO_CREDENTIALS, checked, rule
+from viridian_operator.api.validation import HTTP, NO_CREDENTIALS, POSITIVE, checked, rule
 
 _SAME_MODEL = rule("self == oldSelf", "model.name never changes: create another ModelUpdate for another model")
 _MODEL_NAME = rule(
@@ -22,6 +24,10 @@ _MODEL_NAME = rule(
 _CRON = rule(
     "self.matches('^ *[^ ]+( +[^ ]+){4} *$')",
     "a schedule has five fields: minute, hour, day of month, month, day of week, e.g. */15 * * * *",
+)
+_JITTER = rule(
+    "!has(self.jitter) || has(self.schedule)",
+    "jitter spreads scheduled updates: give trigger.schedule, or leave jitter out",
 )
 _TRAINS = rule(
     "!(self.strategy in ['Incremental', 'Periodic']) || (has(self.data) && has(self.training))",
@@ -35,6 +41,23 @@ _INCREMENTAL = rule(
     "self.strategy != 'Incremental' || (has(self.trigger)"
     " && (has(self.trigger.newEvents) || has(self.trigger.schedule)))",
     "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. trigger: {newEvents: 20000}",
+)
+_FOLLOWS = rule(
+    "(self.strategy == 'Registry') == has(self.follow)",
+    "follow and strategy Registry belong together, e.g. strategy: Registry, follow: {alias: challenger}",
+)
+_TRAINS_NOTHING = rule(
+    "self.strategy != 'Registry' || !has(self.training)",
+    "strategy Registry trains nothing: leave training out",
+)
+_STARTS_NOTHING = rule(
+    "self.strategy != 'Registry' || !has(self.trigger)"
+    " || (!has(self.trigger.schedule) && !has(self.trigger.newEvents))",
+    "trigger.schedule and trigger.newEvents start trainings, and strategy Registry trains nothing: leave them out",
+)
+_JUDGES = rule(
+    "self.strategy != 'Registry' || has(self.data) == (has(self.evaluation) && has(self.evaluation.template))",
+    "strategy Registry judges what it follows with data and evaluation.template: give both, or neither for no gate",
 )
 
 
@@ -105,16 +128,32 @@ class Registry(ApiModel):
 class Trigger(ApiModel):
     """What starts an update."""
 
+    model_config = ConfigDict(json_schema_extra=checked(_JITTER))
+
     schedule: str | None = Field(
         default=None, max_length=100, description="cron, five fields", json_schema_extra=checked(_CRON)
     )
     time_zone: str = Field(default="UTC", max_length=64, description="IANA name, e.g. Europe/Berlin")
+    jitter: Duration | None = Field(
+        default=None,
+        description="scheduled updates start up to so much later, each ModelUpdate always by the same part of it, so "
+        "that many with one schedule do not start at once; at most 1d",
+    )
     new_events: int | None = Field(
         default=None, ge=1, description="so many events after the last attempt start an update"
     )
     on_spec_change: bool = Field(default=False, description="a changed training, data or gate starts an update")
     concurrency: Concurrency = Field(
         default=Concurrency.QUEUE_LATEST, description="what a trigger does while an update is under way"
+    )
+
+
+class Freshness(ApiModel):
+    """How far what serves may fall behind, which is told and never acted upon."""
+
+    max_age: Duration = Field(
+        description="age of the newest event that what serves was trained on, after which it is Stale",
+        json_schema_extra=checked(POSITIVE),
     )
 
 
@@ -128,16 +167,20 @@ class Pin(ApiModel):
 class ModelUpdateSpec(ApiModel):
     """One served model and how it is kept fresh."""
 
-    model_config = ConfigDict(json_schema_extra=checked(_TRAINS, _PERIODIC, _INCREMENTAL))
+    model_config = ConfigDict(
+        json_schema_extra=checked(_TRAINS, _PERIODIC, _INCREMENTAL, _FOLLOWS, _TRAINS_NOTHING, _STARTS_NOTHING, _JUDGES)
+    )
 
     model: Model
     registry: Registry
     strategy: Strategy = Field(
         default=Strategy.INCREMENTAL,
-        description="Periodic trains on a schedule, Incremental also on new events; "
-        "Online and Registry are not supported yet (Stalled, InvalidSpec)",
+        description="Periodic trains on a schedule, Incremental also on new events, Registry follows versions "
+        "trained elsewhere; Online is not supported yet (Stalled, InvalidSpec)",
     )
+    follow: Follow | None = Field(default=None, description="what strategy Registry rolls out")
     trigger: Trigger = Trigger()
+    freshness: Freshness | None = None
     data: Data | None = None
     training: Training | None = None
     evaluation: Evaluation = Evaluation()

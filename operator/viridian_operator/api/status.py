@@ -12,6 +12,7 @@ from viridian_operator.api.base import ApiModel, Time
 HISTORY_LIMIT = 20
 QUARANTINE_LIMIT = 100
 OWED_LIMIT = 50
+GAPS_LIMIT = 20
 
 #: Positions per partition; opaque to everything but the source that made them.
 Offsets = dict[str, str]
@@ -60,10 +61,13 @@ class Kind(StrEnum):
     REDEPLOY = "Redeploy"
     PIN = "Pin"
     ROLLBACK = "Rollback"
+    FOLLOW = "Follow"
 
 
 #: Kinds that train a new version; the others roll out one that exists.
 TRAINS = frozenset({Kind.FULL, Kind.INCREMENTAL})
+#: Kinds whose version becomes champion, if it passes everything.
+CONTENDS = TRAINS | {Kind.FOLLOW}
 
 
 class Colour(StrEnum):
@@ -111,6 +115,16 @@ class Window(ApiModel):
 
     start: Offsets = Field(alias="from")
     end: Offsets = Field(alias="to")
+
+
+class Gap(ApiModel):
+    """Events that a person gave up: no update of this lineage trains on them."""
+
+    start: Offsets = Field(alias="from", description="of the partitions that it concerns")
+    end: Offsets = Field(alias="to")
+    events: int
+    reason: str
+    at: Time
 
 
 class Trigger(ApiModel):
@@ -305,6 +319,21 @@ class Champion(ApiModel):
         return ModelRef(version=self.version, digest=self.digest)
 
 
+class Followed(ApiModel):
+    """The version that ``spec.follow`` names, and what was at the log's end when it was first seen."""
+
+    version: str
+    digest: str
+    since: Time
+    offsets: Offsets = Field(default={}, description="events behind these cannot have been trained on")
+    given_up: str = Field(default="", description="why it is not tried again")
+
+    @property
+    def model(self) -> ModelRef:
+        """The version itself."""
+        return ModelRef(version=self.version, digest=self.digest)
+
+
 class Backoff(ApiModel):
     """Why the next update waits after ones that came to nothing."""
 
@@ -312,6 +341,7 @@ class Backoff(ApiModel):
     looks: int = Field(default=0, description="inconclusive verdicts since the window was first tried")
     until: Time | None = None
     attempted_total: int | None = Field(default=None, description="events in the log at the last attempt's window end")
+    attempted: Offsets = Field(default={}, description="window end of the last attempt, if that came to nothing")
 
 
 class Request(ApiModel):
@@ -370,8 +400,10 @@ class ModelUpdateStatus(ApiModel):
     update: Update | None = None
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()
+    followed: Followed | None = None
     next_scheduled: Time | None = None
     origin: Offsets = Field(default={}, description="where the first window of every lineage begins")
+    gaps: list[Gap] = Field(default=[], description="windows that were skipped by request")
     seen: dict[str, str] = Field(default={}, description="hashes of the parts of the spec that were acted upon")
     recovering: str | None = Field(default=None, description="version found serving while status was lost")
     failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")

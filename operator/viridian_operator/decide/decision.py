@@ -143,6 +143,8 @@ class Decision:
     wake_at: datetime | None = None
     #: wake up when the event log holds more than so many events
     wake_at_total: int | None = None
+    #: wake up when the followed alias names another version than this ("" for none); None: nothing is followed
+    wake_off_version: str | None = None
     #: names of the invariants that did not hold when this pass looked
     violated: tuple[str, ...] = ()
     #: one line for the log: what was decided and why

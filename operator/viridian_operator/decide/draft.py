@@ -28,6 +28,9 @@ class Draft:
     notes: list[Note] = field(default_factory=list)
     wake_at: datetime | None = None
     wake_at_total: int | None = None
+    wake_off_version: str | None = None
+    #: what is waited for between updates, if not for a trigger
+    waiting: str = ""
     #: why no update can start although something asks for one
     stalled: tuple[Reason, str] | None = None
     #: invariants that the status and cluster of this pass were found in breach of; told, never acted upon

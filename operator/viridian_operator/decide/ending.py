@@ -6,9 +6,9 @@ from datetime import timedelta
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import (
+    CONTENDS,
     HISTORY_LIMIT,
     QUARANTINE_LIMIT,
-    TRAINS,
     Backoff,
     Champion,
     HistoryEntry,
@@ -48,11 +48,22 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         history=[*d.status.history, _entry(done)][-HISTORY_LIMIT:],
         backoff=_backoff(d, done),
     )
+    _give_up(d, done)
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
         d.put(failed_revision=update.green.hash)
-    if update.quarantine and update.candidate and update.kind in TRAINS:
+    if update.quarantine and update.candidate and update.kind in CONTENDS:
         quarantine(d, update.candidate.model, done.reason)
     d.note(reason, f"update {update.number} {phase}: {message}", warn=phase is not Phase.SUCCEEDED)
+
+
+def _give_up(d: Draft, update: Update) -> None:
+    """A followed version that was rejected or aborted is not tried again by itself."""
+    known = d.status.followed
+    if update.kind is not Kind.FOLLOW or known is None or update.phase not in (Phase.REJECTED, Phase.ABORTED):
+        return
+    looks_left = update.reason == Reason.GATE_INCONCLUSIVE and d.status.backoff.looks > 0
+    if not looks_left:
+        d.put(followed=known.but(given_up=f"update {update.number} {update.phase}: {update.message}"))
 
 
 def _entry(update: Update) -> HistoryEntry:
@@ -77,19 +88,20 @@ def _entry(update: Update) -> HistoryEntry:
 
 def _backoff(d: Draft, update: Update) -> Backoff:
     """Wait twice as long after each update that came to nothing; a success starts anew."""
-    if update.kind not in TRAINS:
+    if update.kind not in CONTENDS:
         return d.status.backoff
     if update.phase is Phase.SUCCEEDED:
         return Backoff(attempted_total=update.total)
+    attempted = update.window.end if update.window else {}
     if update.phase not in _PAUSE_AFTER:
-        return d.status.backoff.but(attempted_total=update.total)
+        return d.status.backoff.but(attempted_total=update.total, attempted=attempted)
     looks = d.status.backoff.looks + 1
     if update.reason == Reason.GATE_INCONCLUSIVE and looks < d.spec.gate.looks:
         # not a failure: the next window begins at the same place and is longer
-        return d.status.backoff.but(looks=looks, until=None, attempted_total=update.total)
+        return d.status.backoff.but(looks=looks, until=None, attempted_total=update.total, attempted=attempted)
     failures = d.status.backoff.failures + 1
     pause = min(BACKOFF_BASE * (1 << min(failures - 1, 16)), BACKOFF_CAP)
-    return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total)
+    return Backoff(failures=failures, until=d.now + pause, attempted_total=update.total, attempted=attempted)
 
 
 def quarantine(d: Draft, model: ModelRef, reason: str) -> None:
@@ -111,7 +123,7 @@ def promote(d: Draft) -> None:
     if status.previous:
         d.put(previous=status.previous.but(until=d.now + d.spec.rollout.keep_previous.duration))
     match update.kind:
-        case Kind.FULL | Kind.INCREMENTAL:
+        case Kind.FULL | Kind.INCREMENTAL | Kind.FOLLOW:
             champion = Champion(
                 version=candidate.version,
                 digest=candidate.digest,
@@ -119,7 +131,7 @@ def promote(d: Draft) -> None:
                 event_time=candidate.event_time,
                 total=update.total,
             )
-            _crown(d, champion, full=update.kind is Kind.FULL)
+            _crown(d, champion, full=update.kind is not Kind.INCREMENTAL)
         case Kind.ROLLBACK:
             _dethrone(d, candidate.digest)
         case Kind.REDEPLOY | Kind.PIN:

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import TRAINS, Kind, ModelUpdateStatus, Phase, Update
+from viridian_operator.api.status import CONTENDS, Kind, ModelUpdateStatus, Phase, Update
 from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.observation import Observation
 
 _MOVING = frozenset({Phase.SWITCHING, Phase.ROLLING_BACK})
@@ -57,9 +58,14 @@ def one_revision_answers(p: Picture) -> str:
 
 
 def gate_passed(p: Picture) -> str:
-    """A trained candidate gets a revision only after a Pass or a recorded override (2)."""
+    """A new version gets a revision only after a Pass or a recorded override (2).
+
+    A followed one that nobody gave data to judge by has no window.
+    """
     update = p.status.update
-    if update is None or update.green is None or update.kind not in TRAINS:
+    if update is None or update.green is None or update.kind not in CONTENDS:
+        return ""
+    if update.kind is Kind.FOLLOW and update.window is None:
         return ""
     verdict = update.evaluation
     if verdict is not None and (verdict.verdict == "Pass" or verdict.overridden_by):
@@ -136,13 +142,13 @@ def roles_distinct(p: Picture) -> str:
 
 
 def quarantine_respected(p: Picture) -> str:
-    """No training update rolls out a digest that is in quarantine (8).
+    """No update rolls out a new digest that is in quarantine (8).
 
     Exempt are people's decisions (pin, rollback) and a revision that keeps the traffic because there
     was nothing to go back to: that update has failed, and only running and succeeded ones are judged.
     """
     update = p.status.update
-    if update is None or update.green is None or update.kind not in TRAINS:
+    if update is None or update.green is None or update.kind not in CONTENDS:
         return ""
     if not update.running and update.phase is not Phase.SUCCEEDED:
         return ""
@@ -158,7 +164,7 @@ def lineage_together(p: Picture) -> str:
     alias = p.status.aliases.wanted.get("champion", champion.version)
     if alias != champion.version:
         return f"the champion is version {champion.version}, alias champion is wanted at {alias}"
-    if update is None or update.candidate is None or update.kind not in TRAINS:
+    if update is None or update.candidate is None or update.kind not in CONTENDS:
         return ""
     crowned = champion.model == update.candidate.model
     if update.phase is not Phase.SUCCEEDED:
@@ -166,6 +172,18 @@ def lineage_together(p: Picture) -> str:
     if crowned and champion.watermark == update.candidate.trained_to:
         return ""
     return f"update {update.number} succeeded, but champion or watermark is another one's"
+
+
+def windows_contiguous(p: Picture) -> str:
+    """An incremental window begins where the champion's ended, or behind a gap that a person recorded."""
+    update, champion = p.status.update, p.status.champion
+    if update is None or not update.running or update.kind is not Kind.INCREMENTAL or update.window is None:
+        return ""
+    if champion is None or update.parent != champion.model:
+        return f"update {update.number} starts from another version than the champion"
+    if update.window.start == begin_after(champion, p.status.gaps):
+        return ""
+    return f"the window of update {update.number} does not begin where version {champion.version} ended"
 
 
 def phase_is_bounded(p: Picture) -> str:
@@ -197,6 +215,7 @@ INVARIANTS: dict[str, Callable[[Picture], str]] = {
     "RolesDistinct": roles_distinct,
     "QuarantineRespected": quarantine_respected,
     "LineageTogether": lineage_together,
+    "WindowsContiguous": windows_contiguous,
     "PhaseIsBounded": phase_is_bounded,
 }
 

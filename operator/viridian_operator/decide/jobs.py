@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Attempts, Phase
+from viridian_operator.api.training import Retries
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
@@ -102,12 +103,13 @@ def failed(d: Draft, job: JobView, *, again: Phase, limit: timedelta) -> None:
     verdict = classify(job)
     training = d.spec.training
     attempts = d.update.attempts
-    if verdict.failure is Failure.FINAL or training is None:
+    retries = training.retries if training else Retries()  # a followed version is judged without training
+    if verdict.failure is Failure.FINAL:
         finish(d, Phase.FAILED, verdict.reason, verdict.message)
         return
     infrastructure = attempts.infrastructure + (verdict.failure is Failure.INFRASTRUCTURE)
     code = attempts.code + (verdict.failure is Failure.CODE)
-    if infrastructure > training.retries.infrastructure or code > training.retries.code:
+    if infrastructure > retries.infrastructure or code > retries.code:
         finish(d, Phase.FAILED, verdict.reason, f"attempt {attempts.number}, the last one: {verdict.message}")
         return
     following = Attempts(number=attempts.number + 1, infrastructure=infrastructure, code=code)

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from viridian_operator.api.status import CheckResult, Offsets, Window
+from viridian_operator.api.status import CheckResult, ModelRef, Offsets, Window
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,8 @@ class LogHeads:
     earliest: Offsets = field(default_factory=dict)
     #: events removed from the log (trimmed), per partition
     removed: Mapping[str, int] = field(default_factory=dict)
+    #: where the newest ``data.maxEvents`` entries begin; asked for while there is no origin and more are there
+    newest: Offsets = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,11 @@ class RegisteredVersion:
     #: verdict and quarantine, as far as they were written
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def model(self) -> ModelRef:
+        """The version itself."""
+        return ModelRef(version=self.version, digest=self.digest)
+
 
 @dataclass(frozen=True)
 class Registry:
@@ -188,10 +195,28 @@ class Registry:
     aliases: Mapping[str, str] | None = None
     #: largest update number in the tags of this ModelUpdate's versions; None: not asked
     last_number: int | None = None
+    #: what ``spec.follow`` names; None if it was not asked for, or names nothing (``unfollowed``)
+    followed: RegisteredVersion | None = None
+    unfollowed: bool = False
 
     def lacks(self, asked: str) -> bool:
         """Whether the registry was asked for this very thing and said that there is none."""
         return self.missing and self.asked == asked
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Leave to train, where the operator bounds how many trainings run at once (``limit`` 0: it does not)."""
+
+    limit: int = 0
+    held: bool = False
+    #: updates that have waited for longer
+    ahead: int = 0
+
+    @property
+    def granted(self) -> bool:
+        """Whether a training Job may be made."""
+        return not self.limit or self.held
 
 
 @dataclass(frozen=True)
@@ -219,6 +244,7 @@ class Observation:
     checks: tuple[CheckResult, ...] | None = None
     #: names of health checks that are being asked, whose results will wake a later pass
     checking: frozenset[str] = frozenset()
+    slot: Slot = Slot()
     #: golden probe, retire etc. need the pods; False while the network between us is in doubt
     deleting: bool = False
 

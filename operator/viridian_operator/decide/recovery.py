@@ -4,6 +4,7 @@ scaled before that."""
 from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
+from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
@@ -114,16 +115,17 @@ def _recover_champion(d: Draft, version: str) -> None:
         # what serves never passed its bake, or was pinned: the lineage goes on from the champion
         d.put(recovering=registry.aliases["champion"])
     else:
-        d.put(champion=_champion(registry.version), recovering=None)
+        d.put(champion=_champion(d, registry.version), recovering=None)
 
 
-def _champion(version: RegisteredVersion) -> Champion | None:
-    if not version.trained_to or not version.digest:
+def _champion(d: Draft, version: RegisteredVersion) -> Champion | None:
+    elsewhere = d.spec.strategy is Strategy.REGISTRY  # what was trained elsewhere need not say how far
+    if not version.digest or not (version.trained_to or elsewhere):
         return None
     return Champion(
         version=version.version,
         digest=version.digest,
         watermark=version.trained_to,
         event_time=version.event_time,
-        total=total(version.trained_to),
+        total=total(version.trained_to) if version.trained_to else None,
     )

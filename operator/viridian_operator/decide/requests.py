@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import ANNOTATION_REQUEST
-from viridian_operator.api.requests import NUMBERED, ParsedRequest, Verb, parse_request
+from viridian_operator.api.requests import LENGTH_LIMIT, NUMBERED, ParsedRequest, Verb, parse_request
+from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Backoff, Phase, Request, Trigger
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, promote
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.revisions import switched_to
 from viridian_operator.decide.rolling_back import roll_back
+from viridian_operator.decide.skipping import NothingToSkip, skip_window
 from viridian_operator.decide.starting import start_rollback
 from viridian_operator.decide.tags import LIFTED, QUARANTINE, owe_tag
 
@@ -26,7 +29,8 @@ class Refused(Exception):
 def answer_request(d: Draft) -> None:
     """Acknowledge the newest request and do it, or say why not."""
     text = d.seen.annotations.get(ANNOTATION_REQUEST, "").strip()
-    if not text or (d.status.last_request and d.status.last_request.text == text):
+    known = _recorded(text)
+    if not text or (d.status.last_request and d.status.last_request.text == known):
         return
     try:
         request = parse_request(text)
@@ -35,8 +39,15 @@ def answer_request(d: Draft) -> None:
         outcome = "Accepted"
     except (ValueError, Refused) as problem:
         message, outcome = str(problem), "Refused"
-    d.put(last_request=Request(text=text[:253], outcome=outcome, message=message, at=d.now))
-    d.note(Reason.REQUESTED, f"{text}: {outcome}: {message}", warn=outcome == "Refused")
+    d.put(last_request=Request(text=known, outcome=outcome, message=message, at=d.now))
+    d.note(Reason.REQUESTED, f"{known}: {outcome}: {message}", warn=outcome == "Refused")
+
+
+def _recorded(text: str) -> str:
+    """What tells a request that was answered from a new one, however long somebody made it."""
+    if len(text) <= LENGTH_LIMIT:
+        return text
+    return f"{text[:180]}…{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _check_number(d: Draft, request: ParsedRequest) -> None:
@@ -51,6 +62,8 @@ def _check_number(d: Draft, request: ParsedRequest) -> None:
 def _queue(d: Draft, *, full: bool) -> str:
     if d.spec.pin is not None or d.spec.suspend:
         raise Refused("nothing is trained while spec.pin or spec.suspend is set")
+    if d.spec.strategy is Strategy.REGISTRY:
+        raise Refused("strategy Registry trains nothing: move the alias, or request retry/… to try its version again")
     detail = "full" if full else ""
     d.put(pending_trigger=Trigger(kind=Reason.REQUESTED, detail=detail, at=d.now))
     return "an update starts as soon as none is under way"
@@ -71,10 +84,26 @@ def _retry(d: Draft, _: ParsedRequest) -> str:
     blocked = d.status.failed_revision is not None
     if blocked:
         seen["template"] = "retry"
-    d.put(backoff=Backoff(attempted_total=d.status.backoff.attempted_total), failed_revision=None, seen=seen)
-    if d.spec.pin is None and not blocked:
+    old = d.status.backoff
+    backoff = Backoff(attempted_total=old.attempted_total, attempted=old.attempted)
+    followed = d.status.followed.but(given_up="") if d.status.followed else None
+    d.put(backoff=backoff, failed_revision=None, seen=seen, followed=followed)
+    if d.spec.pin is None and not blocked and d.spec.strategy is not Strategy.REGISTRY:
         return _queue(d, full=False)
     return "tried again"
+
+
+def _skip_window(d: Draft, request: ParsedRequest) -> str:
+    if d.running:
+        raise Refused(f"update {d.update.number} is under way; abort it first: abort/{d.update.number}/…")
+    if d.status.recovering:
+        raise Refused("status is being rebuilt; ask again when it is")
+    if d.spec.strategy is not Strategy.INCREMENTAL:
+        raise Refused(f"strategy {d.spec.strategy} has no window that begins where the last one ended")
+    try:
+        return skip_window(d, request.argument)
+    except NothingToSkip as problem:
+        raise Refused(str(problem)) from None
 
 
 def _approve(d: Draft, request: ParsedRequest) -> str:
@@ -149,6 +178,7 @@ _VERBS: dict[Verb, Callable[[Draft, ParsedRequest], str]] = {
     Verb.RUN: _run,
     Verb.RETRAIN: _retrain,
     Verb.RETRY: _retry,
+    Verb.SKIP_WINDOW: _skip_window,
     Verb.APPROVE: _approve,
     Verb.REJECT: _reject,
     Verb.ABORT: _abort,

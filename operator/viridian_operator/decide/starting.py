@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update
+from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update, Window
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.numbering import next_number
-from viridian_operator.decide.observation import LogHeads, RegisteredVersion
+from viridian_operator.decide.observation import RegisteredVersion
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.scaling import scale
-from viridian_operator.decide.window import WindowImpossible, entries_before, origin, size, window_from
+from viridian_operator.decide.window import WindowImpossible, from_origin, origin, size, window_from
 
 
 def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
@@ -33,22 +34,25 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     if training is None or data is None:
         d.stalled = (Reason.INVALID_SPEC, "spec.training and spec.data are needed to train")
         return
-    if heads is None:
+    begin = (d.status.origin or origin(heads, data)) if heads else None
+    if heads is None or begin is None:
         d.put(pending_trigger=trigger)
         d.stalled = None
         d.ask_again()
         return
-    if not d.status.origin:
-        d.put(origin=origin(heads, data.start))
+    d.put(origin=begin)
     champion = d.status.champion
     anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
-    full = full or champion is None or anchor
+    # a champion that was trained elsewhere may have no watermark that an increment could begin at
+    full = full or champion is None or not champion.watermark or anchor
     try:
-        start = _from_origin(d, heads) if full or champion is None else champion.watermark
+        start = (
+            from_origin(d.status.origin, heads) if full or champion is None else begin_after(champion, d.status.gaps)
+        )
         window = window_from(start, heads)
     except WindowImpossible as problem:
         d.put(pending_trigger=None)
-        d.stalled = (Reason.DATA_TRIMMED, f"{problem}; request retrain/… to start a new lineage")
+        d.stalled = (Reason.DATA_TRIMMED, str(problem))
         return
     if size(window) == 0:
         d.put(pending_trigger=None)
@@ -57,20 +61,11 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         return
     kind = Kind.FULL if full else Kind.INCREMENTAL
     parent = champion.model if champion and not full else None
-    fresh = champion.watermark if champion else None
+    fresh = begin_after(champion, d.status.gaps) if champion and champion.watermark else None
     split = d.spec.gate.split.value
     _begin(d, kind, trigger, window=window, fresh=fresh, total=heads.total, parent=parent, split=split)
     d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued)
     d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events")
-
-
-def _from_origin(d: Draft, heads: LogHeads) -> dict[str, str]:
-    """A full update starts at the origin, or at what a trimmed log still holds."""
-    start = dict(d.status.origin)
-    for partition, earliest in heads.earliest.items():
-        if partition in start and entries_before(earliest) > entries_before(start[partition]):
-            start[partition] = earliest
-    return start
 
 
 def _candidate_of(revision: Revision) -> Candidate:
@@ -95,6 +90,25 @@ def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
     )
     _begin(d, Kind.PIN, trigger, candidate=candidate)
     prepare(d)
+
+
+def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window: Window | None, total: int) -> None:
+    """A version that was trained elsewhere: judged on events that it cannot have seen, if there is a gate."""
+    candidate = Candidate(
+        version=version.version,
+        digest=version.digest,
+        event_time=version.event_time,
+        trained_to=version.trained_to,
+        holdout=window,
+    )
+    d.wake_off_version = None  # its end is followed by another look
+    _begin(d, Kind.FOLLOW, trigger, candidate=candidate, window=window, total=total if window else None)
+    gate = f" on {size(window)} events" if window else " without a gate"
+    d.note(Reason.QUEUED, f"update {d.update.number} rolls out version {version.version}, {trigger.detail},{gate}")
+    if window is None:
+        prepare(d)
+    else:
+        d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
 
 
 def start_rollback(d: Draft, trigger: Trigger) -> None:

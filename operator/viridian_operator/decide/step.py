@@ -87,6 +87,7 @@ def decide(
         notes=tuple(d.notes),
         wake_at=d.wake_at,
         wake_at_total=d.wake_at_total,
+        wake_off_version=d.wake_off_version,
         violated=tuple(violation.invariant for violation in d.violated),
         reason=d.status.message,
     )

@@ -23,6 +23,7 @@ def summarise(d: Draft) -> None:
         observed_generation=d.seen.generation,
     )
     _serving(d)
+    _freshness(d)
     _progress(d)
     _update(d)
     _drift(d)
@@ -49,6 +50,8 @@ def _message(d: Draft) -> str:
         return d.stalled[1]
     if d.seen.heads_error and (d.status.pending_trigger or d.status.active is None):
         return f"an update is due, but the event log cannot be read: {d.seen.heads_error}"
+    if d.waiting:
+        return d.waiting
     if d.status.update:
         return f"update {d.status.update.number} {d.status.update.phase}: {d.status.update.message}"
     return "waiting for the first events" if d.status.active is None else f"version {d.status.active.version} serves"
@@ -82,6 +85,27 @@ def _serving(d: Draft) -> None:
         _set(d, Type.READY, False, *unproven)
     else:
         _set(d, Type.READY, True, Reason.SERVING, text)
+
+
+def _freshness(d: Draft) -> None:
+    """Present only while what serves is older than it may be, or does not say how old it is."""
+    freshness, active = d.spec.freshness, d.status.active
+    if freshness is None or active is None:
+        _drop(d, Type.STALE)
+        return
+    if d.status.fresh_at is None:
+        message = f"version {active.version} does not say of when its newest event is (tag viridian.event-time)"
+        _set(d, Type.STALE, None, Reason.NO_EVENT_TIME, message)
+        return
+    limit = d.status.fresh_at + freshness.max_age
+    if d.now < limit:
+        d.look_at(limit)
+        _drop(d, Type.STALE)
+        return
+    message = f"version {active.version} knows events up to {d.status.fresh_at:%Y-%m-%d %H:%M:%S} UTC only"
+    if not any(condition.type == Type.STALE and condition.status == "True" for condition in d.status.conditions):
+        d.note(Reason.TOO_OLD, message, warn=True)
+    _set(d, Type.STALE, True, Reason.TOO_OLD, message)
 
 
 def _never_promoted(d: Draft) -> tuple[Reason | str, str] | None:

@@ -7,6 +7,8 @@ from viridian_operator.decide.draft import Draft
 
 VERDICT = "viridian.verdict"
 QUARANTINE = "viridian.quarantine"
+#: events between the parent and the window that a person gave up, as JSON
+GAPS = "viridian.gaps"
 #: value of the quarantine tag after a person took the digest off the list
 LIFTED = "lifted"
 

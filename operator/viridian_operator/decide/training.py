@@ -10,11 +10,14 @@ from pydantic import ValidationError
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.gate import Split
-from viridian_operator.api.status import Attempts, Candidate, Phase, Update, Window
+from viridian_operator.api.status import Attempts, Candidate, Kind, Phase, Update, Window
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
+from viridian_operator.decide.gaps import gaps_after
+from viridian_operator.decide.hashing import canonical_json
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
 from viridian_operator.decide.observation import JobState, JobView, RegisteredVersion
+from viridian_operator.decide.tags import GAPS, owe_tag
 from viridian_operator.decide.window import entries_before
 
 TASK = "train"
@@ -26,6 +29,8 @@ def queued(d: Draft) -> None:
     job = _job(d)
     if job is None and d.update.attempts.seen and d.spec.training:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=d.spec.training.deadlines.queued)
+    elif job is None and not d.seen.slot.granted:
+        _await_slot(d)
     elif await_capacity(d, job) and d.spec.training:
         d.enter(
             Phase.TRAINING,
@@ -33,6 +38,15 @@ def queued(d: Draft) -> None:
             limit=d.spec.training.deadlines.running,
         )
         d.note(Reason.TRAINING_STARTED, f"update {d.update.number} trains, attempt {d.update.attempts.number}")
+
+
+def _await_slot(d: Draft) -> None:
+    """The operator runs as many trainings as it may; the oldest waiting update comes next."""
+    slot = d.seen.slot
+    ahead = f", {slot.ahead} updates wait for longer" if slot.ahead else ""
+    d.say(f"waiting until one of {slot.limit} trainings ends, the operator runs no more at once{ahead}")
+    if d.overdue:
+        finish(d, Phase.FAILED, Reason.TRAINING_SLOTS, d.update.message)
 
 
 def training(d: Draft) -> None:
@@ -153,6 +167,15 @@ def _unfair(d: Draft, candidate: Candidate) -> str:
     return ""
 
 
+def _tell_gaps(d: Draft, candidate: Candidate) -> None:
+    """A version says of itself what was skipped before its window."""
+    champion = d.status.champion
+    if champion is None or d.update.kind is not Kind.INCREMENTAL:
+        return
+    if gaps := gaps_after(champion, d.status.gaps):
+        owe_tag(d, candidate.version, GAPS, canonical_json([gap.wire() for gap in gaps]))
+
+
 def _trained(d: Draft, candidate: Candidate) -> None:
     d.put_update(candidate=candidate, attempts=Attempts())
     if entry := d.status.quarantined(candidate.digest):
@@ -164,6 +187,7 @@ def _trained(d: Draft, candidate: Candidate) -> None:
         )
         return
     want_aliases(d, {"candidate": candidate.version})
+    _tell_gaps(d, candidate)
     trained = candidate.events.get("trained", 0)
     d.note(Reason.TRAINED, f"update {d.update.number} trained version {candidate.version} on {trained} events")
     d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -10,8 +11,10 @@ from cronsim import CronSim
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Concurrency, Strategy
 from viridian_operator.api.status import TRAINS, Phase, Trigger
+from viridian_operator.decide.backoff import backing_off, repeatedly_rejected
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.ending import REJECTION_LIMIT, finish
+from viridian_operator.decide.ending import finish
+from viridian_operator.decide.following import follow
 from viridian_operator.decide.hashing import inputs_hash, revision_hash, template_hash
 from viridian_operator.decide.starting import start_pin, start_redeploy, start_training
 
@@ -29,7 +32,11 @@ def idle(d: Draft) -> None:
         _pinned(d)
     elif _redeploy_due(d):
         start_redeploy(d, Trigger(kind=Reason.TEMPLATE_CHANGED, at=d.now))
-    elif not d.spec.suspend:
+    elif d.spec.suspend:
+        return
+    elif d.spec.strategy is Strategy.REGISTRY:
+        follow(d)
+    else:
         _train_if_due(d)
 
 
@@ -81,24 +88,12 @@ def _train_if_due(d: Draft) -> None:
 
 def due(d: Draft) -> Trigger | None:
     """The first trigger that asks for an update now."""
-    if waits := _repeatedly_rejected(d):
+    if waits := repeatedly_rejected(d):
         d.stalled = d.stalled or (Reason.REPEATEDLY_REJECTED, waits)
         return _new_events(d, factor=MUCH_NEW_DATA)
-    backoff = d.status.backoff
-    if backoff.until and d.now < backoff.until:
-        d.look_at(backoff.until)
+    if backing_off(d):
         return None
     return _first_model(d) or _spec_changed(d) or _scheduled(d) or _new_events(d, factor=1)
-
-
-def _repeatedly_rejected(d: Draft) -> str:
-    failures = d.status.backoff.failures
-    if failures < REJECTION_LIMIT:
-        return ""
-    last = d.status.update.message if d.status.update else ""
-    return (
-        f"{failures} updates in a row came to nothing, the last one: {last}; request retry/… or wait for much new data"
-    )
 
 
 def _first_model(d: Draft) -> Trigger | None:
@@ -136,13 +131,21 @@ def _missed_while_busy(d: Draft, scheduled: datetime) -> bool:
 
 
 def next_run(d: Draft, after: datetime) -> datetime | None:
-    """The next time of the schedule; None without one."""
+    """The next time of the schedule, with this ModelUpdate's part of the jitter; None without one."""
     schedule = d.spec.trigger.schedule
     if schedule is None:
         return None
-    zone = ZoneInfo(d.spec.trigger.time_zone)
-    following: datetime = next(CronSim(schedule, after.astimezone(zone)))
-    return following.astimezone(d.now.tzinfo)
+    zone, late = ZoneInfo(d.spec.trigger.time_zone), jitter_of(d.seen.uid, d.spec.trigger.jitter)
+    following: datetime = next(CronSim(schedule, (after - late).astimezone(zone)))
+    return following.astimezone(d.now.tzinfo) + late
+
+
+def jitter_of(uid: str, longest: timedelta | None) -> timedelta:
+    """A part of ``longest`` in whole seconds: spread evenly over uids, and always the same for one."""
+    if not longest:
+        return timedelta()
+    share = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8])
+    return timedelta(seconds=share * int(longest.total_seconds()) >> 64)
 
 
 def _new_events(d: Draft, *, factor: int) -> Trigger | None:

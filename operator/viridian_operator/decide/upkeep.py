@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
-from viridian_operator.api.status import TRAINS, Kind, Phase, Revision
+from viridian_operator.api.status import CONTENDS, Kind, Phase, Revision
 from viridian_operator.decide import evaluating, training
 from viridian_operator.decide.capacity import replaces
 from viridian_operator.decide.check_jobs import TASK, wanted_jobs
@@ -179,7 +179,7 @@ def _jobs(d: Draft) -> Iterator[Action]:
     for job in d.seen.jobs:
         if update is None or _obsolete(d, job):
             yield DeleteJob(name=job.name)
-    if update is None or not update.running or update.kind not in TRAINS or update.window is None:
+    if update is None or not update.running or update.kind not in CONTENDS or update.window is None:
         return
     since = retry_at(update.attempts, update.phase_since)
     if d.now < since:
@@ -187,7 +187,7 @@ def _jobs(d: Draft) -> Iterator[Action]:
         return
     if update.attempts.seen:
         return
-    if update.phase is Phase.QUEUED:
+    if update.phase is Phase.QUEUED and d.seen.slot.granted:
         yield CreateJob(task=training.TASK, update=update, window=update.window, parent=update.parent)
     elif update.phase is Phase.EVALUATING and update.evaluation is None and update.candidate:
         yield CreateJob(

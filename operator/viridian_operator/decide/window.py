@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from viridian_operator.api.data import Start
+from viridian_operator.api.data import Data, Start
 from viridian_operator.api.status import Offsets, Window
 from viridian_operator.decide.observation import LogHeads
 
@@ -18,9 +18,37 @@ def entries_before(offset: str) -> int:
     return int(offset.partition("@")[0])
 
 
-def origin(heads: LogHeads, start: Start) -> Offsets:
-    """Where the first window begins."""
-    return dict(heads.offsets if start is Start.LATEST else heads.earliest)
+def origin(heads: LogHeads, data: Data) -> Offsets | None:
+    """Where the first window begins; None if that was not counted yet."""
+    if data.start is Start.LATEST:
+        return dict(heads.offsets)
+    return dict(heads.earliest) if not shares(heads, data.max_events) else dict(heads.newest) or None
+
+
+def shares(heads: LogHeads, at_most: int | None) -> dict[str, int]:
+    """How many of the newest ``at_most`` entries each partition gives, in proportion to what it holds; {} if the log
+    holds no more than that.
+
+    Rounded by largest remainders, so that they add up exactly.
+    """
+    held = {p: entries_before(o) - heads.removed.get(p, 0) for p, o in heads.offsets.items()}
+    everything = sum(held.values())
+    if at_most is None or everything <= at_most:
+        return {}
+    parts = {p: count * at_most // everything for p, count in held.items()}
+    by_remainder = sorted(held, key=lambda p: (-(held[p] * at_most % everything), p))
+    for partition in by_remainder[: at_most - sum(parts.values())]:
+        parts[partition] += 1
+    return parts
+
+
+def from_origin(start: Offsets, heads: LogHeads) -> Offsets:
+    """Where a full update begins: at the origin, or at what a trimmed log still holds."""
+    begin = dict(start)
+    for partition, earliest in heads.earliest.items():
+        if partition in begin and entries_before(earliest) > entries_before(begin[partition]):
+            begin[partition] = earliest
+    return begin
 
 
 def window_from(start: Offsets, heads: LogHeads) -> Window:
@@ -31,28 +59,50 @@ def window_from(start: Offsets, heads: LogHeads) -> Window:
     WindowImpossible
         If events after ``start`` are no longer in the log, or the log is not the one it was.
     """
+    check_log(start, heads)
+    if lost := trimmed(start, heads):
+        raise WindowImpossible(
+            f"{_told(start, lost)}: {size(lost)} events were never trained; request skip-window/REASON/… to give them "
+            "up and go on with the rest, or retrain/… to start a new lineage"
+        )
+    return Window(start=dict(start), end=dict(heads.offsets))
+
+
+def _told(start: Offsets, lost: Window) -> str:
+    first, rest = min(lost.end), len(lost.end) - 1
+    where = f"partition {first}" + (f" and {rest} others" if rest else "")
+    begin, end = entries_before(start[first]), entries_before(lost.end[first])
+    return f"{where} of the log was trimmed to entry {end}, past the watermark at {begin}"
+
+
+def check_log(start: Offsets, heads: LogHeads) -> None:
+    """The log is the one that ``start`` is a position of.
+
+    Raises
+    ------
+    WindowImpossible
+        If it has other partitions, or ends before ``start``.
+    """
     if set(start) != set(heads.offsets):
         raise WindowImpossible(
             f"the log has partitions {sorted(heads.offsets)}, the watermark has {sorted(start)}; "
             "restore the partitions or start a new ModelUpdate"
         )
     for partition, offset in start.items():
-        _check_partition(partition, entries_before(offset), heads)
-    return Window(start=dict(start), end=dict(heads.offsets))
+        end, first = entries_before(heads.offsets[partition]), entries_before(offset)
+        if end < first:
+            raise WindowImpossible(
+                f"partition {partition} ends at entry {end}, before the watermark at {first}: the log was replaced; "
+                "request retrain/… to start a new lineage"
+            )
 
 
-def _check_partition(partition: str, first: int, heads: LogHeads) -> None:
-    end = entries_before(heads.offsets[partition])
-    removed = heads.removed.get(partition, 0)
-    if end < first:
-        raise WindowImpossible(
-            f"partition {partition} ends at entry {end}, before the watermark at {first}: the log was replaced"
-        )
-    if removed > first:
-        raise WindowImpossible(
-            f"partition {partition} was trimmed to entry {removed}, past the watermark at {first}: "
-            f"{removed - first} events were never trained"
-        )
+def trimmed(start: Offsets, heads: LogHeads) -> Window | None:
+    """What is after ``start`` and no longer in the log, in the partitions that lost something; None if nothing is."""
+    behind = {p for p, offset in start.items() if heads.removed.get(p, 0) > entries_before(offset)}
+    if not behind:
+        return None
+    return Window(start={p: start[p] for p in behind}, end={p: heads.earliest[p] for p in behind})
 
 
 def size(window: Window) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from viridian_operator.api.follow import Follow
 from viridian_operator.api.serving import IdentityPolicy
-from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.spec import ModelUpdateSpec, Strategy
 from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
 
 #: nothing slow is asked while traffic moves or may have to move back
@@ -25,10 +26,16 @@ class Needs:
         List the Jobs.
     heads
         Read the ends of the event log.
+    newest
+        Count back from them by so many events, if the log holds more.
     aliases
         Read the registry's aliases.
     version
         Number of the version to read; "" for none.
+    follow
+        Read the version that it names.
+    listed
+        A version without a digest gets one over the list of its artifacts.
     candidate
         Read the version of the running update once its training Job is complete.
     unless_deployed
@@ -45,8 +52,11 @@ class Needs:
 
     jobs: bool = False
     heads: bool = False
+    newest: int | None = None
     aliases: bool = False
     version: str = ""
+    follow: Follow | None = None
+    listed: bool = False
     candidate: bool = False
     unless_deployed: str = ""
     identity: frozenset[str] | None = frozenset()
@@ -70,8 +80,11 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
     return Needs(
         jobs=phase not in _SWIFT or (phase is Phase.BAKING and _has_check_jobs(spec)),
         heads=update is None and spec.data is not None,
+        newest=_newest(spec, status) if update is None else None,
         aliases=phase not in _SWIFT and _aliases(status, resync=resync),
         version=_version(spec, status, update),
+        follow=_follow(spec, status) if update is None else None,
+        listed=update is None and spec.strategy is Strategy.REGISTRY,
         candidate=update is not None and update.kind in TRAINS and update.candidate is None,
         unless_deployed=update.green.hash if update and update.green and phase is Phase.PREPARING else "",
         identity=_identity(phase, green) if proven else frozenset(),
@@ -79,6 +92,13 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
         service=_service(status, update) if proven else "",
         checks=phase is Phase.BAKING,
     )
+
+
+def _newest(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> int | None:
+    """Counting takes the log's time, so it is done when a first window can start, and never again."""
+    if spec.data is None or status.origin or status.recovering or spec.suspend or spec.pin:
+        return None
+    return spec.data.max_events
 
 
 def _aliases(status: ModelUpdateStatus, *, resync: bool) -> bool:
@@ -98,6 +118,12 @@ def _version(spec: ModelUpdateSpec, status: ModelUpdateStatus, update: Update | 
     if update is None and status.owed_tags:
         return status.owed_tags[0].version
     return ""
+
+
+def _follow(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> Follow | None:
+    if spec.strategy is not Strategy.REGISTRY or status.recovering or spec.suspend or spec.pin:
+        return None
+    return spec.follow
 
 
 def _identity(phase: Phase, green: frozenset[str]) -> frozenset[str] | None:

@@ -17,6 +17,7 @@ import aiohttp
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus
 from viridian_operator.decide.observation import JobState, LogHeads, Observation, Registry
+from viridian_operator.decide.window import shares
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.resources import Key
 from viridian_operator.observe.checks.bake import find
@@ -30,6 +31,10 @@ from viridian_operator.observe.registered import OpenRegistry, ask_registry
 from viridian_operator.observe.sight import Sight
 from viridian_operator.sources.errors import SourceError
 from viridian_operator.sources.poller import Reading
+from viridian_operator.sources.redis_stream import Heads
+
+#: Positions before the newest so many entries of each partition.
+CountBack = Callable[[Heads, Mapping[str, int]], Awaitable[Mapping[str, str]]]
 
 #: Tells the ends of the ModelUpdate's event log, freshly read or recently; None without one.
 ReadHeads = Callable[[], Awaitable[Reading | None]]
@@ -79,6 +84,7 @@ class Observer:
         *,
         heads: ReadHeads,
         registry: OpenRegistry,
+        count_back: CountBack | None = None,
         resync: bool = False,
     ) -> Sight:
         """Read what the present phase needs.
@@ -98,7 +104,7 @@ class Observer:
         needs = needs_of(spec, status, resync=resync)
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
         raw, (ends, problem) = await asyncio.gather(
-            read_children(self._cluster, key, spec, status, needs), read_heads(heads, needs)
+            read_children(self._cluster, key, spec, status, needs), read_heads(heads, needs, count_back)
         )
         seen = picture(body, raw, spec, status, needs)
         if not needs.checks:
@@ -112,7 +118,9 @@ class Observer:
         return Sight(replace(checked, heads=ends, heads_error=problem, registry=registered), raw)
 
 
-async def read_heads(heads: ReadHeads, needs: Needs) -> tuple[LogHeads | None, str]:
+async def read_heads(
+    heads: ReadHeads, needs: Needs, count_back: CountBack | None = None
+) -> tuple[LogHeads | None, str]:
     """The ends of the log, or why they cannot be told; ends from before an error are not told."""
     if not needs.heads:
         return None, ""
@@ -125,7 +133,14 @@ async def read_heads(heads: ReadHeads, needs: Needs) -> tuple[LogHeads | None, s
     if reading.error or reading.heads is None:
         return None, reading.error or "the event log was not read yet"
     ends = reading.heads
-    return LogHeads(dict(ends.offsets), ends.total, dict(ends.earliest), dict(ends.removed)), ""
+    found = LogHeads(dict(ends.offsets), ends.total, dict(ends.earliest), dict(ends.removed))
+    counts = shares(found, needs.newest)
+    if not counts or count_back is None:
+        return found, ""
+    try:
+        return replace(found, newest=dict(await count_back(ends, counts))), ""
+    except SourceError as error:
+        return None, error.message
 
 
 async def _registered(
@@ -138,4 +153,13 @@ async def _registered(
     if needs.unless_deployed and seen.deployment_of(needs.unless_deployed) is not None:
         number = ""
     uid = seen.uid if status.recovering else ""
-    return await ask_registry(registry, spec.model.name, update=tag, number=number, aliases=needs.aliases, uid=uid)
+    return await ask_registry(
+        registry,
+        spec.model.name,
+        update=tag,
+        number=number,
+        aliases=needs.aliases,
+        uid=uid,
+        follow=needs.follow,
+        listed=needs.listed,
+    )

@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from viridian_operator.api.follow import Follow
 from viridian_operator.api.status import Offsets, Window
 from viridian_operator.decide.observation import RegisteredVersion, Registry
-from viridian_operator.decide.tags import QUARANTINE, VERDICT
+from viridian_operator.decide.tags import GAPS, QUARANTINE, VERDICT
+from viridian_operator.registry.artifacts import artifacts, digest_of
 from viridian_operator.registry.errors import NotFound, RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
 from viridian_operator.registry.versions import ModelVersion
@@ -21,36 +23,69 @@ OpenRegistry = Callable[[], Awaitable[MlflowRegistry]]
 
 
 async def ask_registry(
-    connect: OpenRegistry, model: str, *, update: str = "", number: str = "", aliases: bool = False, uid: str = ""
+    connect: OpenRegistry,
+    model: str,
+    *,
+    update: str = "",
+    number: str = "",
+    aliases: bool = False,
+    uid: str = "",
+    follow: Follow | None = None,
+    listed: bool = False,
 ) -> Registry:
-    """Ask for a version by the tag of its update or by its number, for the aliases, and for the largest
-    number of an update of ``uid``.
+    """Ask for a version by the tag of its update or by its number, for the aliases, for the largest number of an
+    update of ``uid``, and for the version that ``follow`` names.
 
-    Nothing is asked, and no connection made, if nothing is wanted.
+    Nothing is asked, and no connection made, if nothing is wanted. A version asked for by number or followed that
+    carries no digest gets one over its list of artifacts, if ``listed``.
     """
-    if not (update or number or aliases):
+    if not (update or number or aliases or follow):
         return Registry()
     try:
         registry = await connect()
-        found = await _version(registry, model, update, number)
+        found = await _version(registry, model, update, number, listed=listed)
         if uid:
             found = replace(found, last_number=await registry.last_update(model, uid))
+        if follow:
+            followed = await _followed(registry, model, follow)
+            found = replace(found, followed=followed, unfollowed=followed is None)
         return replace(found, aliases=await _aliases(registry, model)) if aliases else found
     except RegistryError as error:
         return Registry(error=error.message)
 
 
-async def _version(registry: MlflowRegistry, model: str, update: str, number: str) -> Registry:
+async def _version(registry: MlflowRegistry, model: str, update: str, number: str, *, listed: bool) -> Registry:
     if update:
         asked, found = f"update:{update}", await registry.version_by_update(model, update)
         return Registry(asked=asked, version=registered(found)) if found else Registry(asked=asked, missing=True)
     if number:
         asked = f"version:{number}"
         try:
-            return Registry(asked=asked, version=registered(await registry.version(model, number)))
+            version = await registry.version(model, number)
         except NotFound:
             return Registry(asked=asked, missing=True)
+        return Registry(asked=asked, version=await _pinned(registry, version) if listed else registered(version))
     return Registry()
+
+
+async def _followed(registry: MlflowRegistry, model: str, follow: Follow) -> RegisteredVersion | None:
+    try:
+        number = (await registry.aliases(model)).get(follow.alias) if follow.alias else str(follow.version)
+        if number is None:
+            return None
+        version = await registry.version(model, number)
+    except NotFound:
+        return None
+    return await _pinned(registry, version)
+
+
+async def _pinned(registry: MlflowRegistry, version: ModelVersion) -> RegisteredVersion:
+    """``version`` with a digest, if it has a tag or artifacts to take one from."""
+    found = registered(version)
+    if found.digest:
+        return found
+    files = await artifacts(registry, version)
+    return replace(found, digest=digest_of(version, files) if files else "")
 
 
 async def _aliases(registry: MlflowRegistry, model: str) -> dict[str, str]:
@@ -74,7 +109,7 @@ def registered(version: ModelVersion) -> RegisteredVersion:
         event_time=_number(tags.get("viridian.event-time")),
         kind=tags.get("viridian.kind", ""),
         golden=_golden(tags.get("viridian.golden")),
-        tags={key: tags[key] for key in (VERDICT, QUARANTINE) if key in tags},
+        tags={key: tags[key] for key in (VERDICT, QUARANTINE, GAPS) if key in tags},
     )
 
 

@@ -5,6 +5,9 @@ Paths and messages: ``mlflow/protos/model_registry.proto``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import aiohttp
 
 from viridian_operator.registry.credentials import Anonymous, Credentials
@@ -58,6 +61,10 @@ class MlflowRegistry:
         """
         answer = await self._rest.read(f"{API}/model-versions/get", {"name": model, "version": str(number)})
         return ModelVersion.of(answer["model_version"])
+
+    async def artifacts(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """One page of a list of artifacts."""
+        return await self._rest.read(f"{API}/{path}", query)
 
     async def version_by_tag(self, model: str, key: str, value: str) -> ModelVersion | None:
         """The newest version of ``model`` whose tag ``key`` is ``value``; None if there is none."""

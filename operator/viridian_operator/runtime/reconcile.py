@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,13 +33,17 @@ from viridian_operator.observe.connections import open_registry, stream_source
 from viridian_operator.observe.observer import Observer
 from viridian_operator.observe.prober import probe_session
 from viridian_operator.observe.sight import Sight
+from viridian_operator.registry.errors import RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
+from viridian_operator.registry.poller import AliasPoller
 from viridian_operator.runtime.logging import bind
 from viridian_operator.runtime.metrics import Metrics
 from viridian_operator.runtime.settings import Settings
+from viridian_operator.runtime.slots import TrainingSlots
 from viridian_operator.runtime.worker import Gone
 from viridian_operator.sources.errors import SourceError
 from viridian_operator.sources.poller import HeadsPoller, Reading
+from viridian_operator.sources.redis_stream import Heads
 
 #: how old heads of an event log may be when a window is fixed
 FRESH = 1.0
@@ -88,6 +92,9 @@ class Reconciler:
     def __post_init__(self) -> None:
         self.observer = Observer(self.cluster, self.session, wake=self.wake)
         self.executor = Executor(self.cluster, self.session)
+        limit, namespaces = self.settings.max_concurrent_trainings, self.settings.namespaces
+        self.slots = TrainingSlots(self.cluster, limit, namespaces, self.wake)
+        self.aliases = AliasPoller[Key](self.wake)
 
     async def __call__(self, key: Key) -> float | None:
         """One pass; returns the seconds until the next look.
@@ -103,6 +110,8 @@ class Reconciler:
             body = await self.cluster.get(MODEL_UPDATE, key.namespace, key.name)
         except NotFound:
             self.poller.unwatch(key)
+            self.aliases.unwatch(key)
+            self.slots.forget(key)
             self.observer.forget(key)
             self.memory.pop(key, None)
             raise Gone from None
@@ -111,6 +120,7 @@ class Reconciler:
         try:
             spec = ModelUpdateSpec.model_validate(body.get("spec") or {})
         except ValidationError as error:
+            self.aliases.unwatch(key)
             self.observer.forget(key)
             await self._refuse(key, body, status, error)
             return None
@@ -118,6 +128,7 @@ class Reconciler:
 
     async def aclose(self) -> None:
         """End the questions to pods and registries and close the connections."""
+        await self.aliases.aclose()
         await self.observer.aclose()
         await self.session.close()
 
@@ -132,19 +143,21 @@ class Reconciler:
             now,
             heads=lambda: self._heads(subject),
             registry=lambda: self._registry(subject),
+            count_back=lambda heads, counts: self._count_back(subject, heads, counts),
             resync=resync,
         )
         if resync:
             memory.resynced = time.monotonic()
+        seen = replace(sight.observation, slot=await self.slots.ask(subject.key, subject.status))
         # deadlines are judged by the time after the look: what was seen is at least that fresh
         now = datetime.now(UTC)
-        decision = decide(
-            subject.spec, subject.status, sight.observation, now, problems(subject.spec, subject.key.name)
-        )
+        decision = decide(subject.spec, subject.status, seen, now, problems(subject.spec, subject.key.name))
         await self._write(subject, decision)
+        self.slots.settle(subject.key, decision.status)
         self._tell(subject, decision, memory)
         failures = await self._act(subject, decision, sight)
         await self._watch_log(subject, decision)
+        await self._watch_alias(subject, decision)
         wait = (decision.wake_at - now).total_seconds() if decision.wake_at else None
         return self._after(memory, wait, failures)
 
@@ -208,6 +221,10 @@ class Reconciler:
         source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
         return await self.poller.read(source, max_age=FRESH) if source else None
 
+    async def _count_back(self, subject: Subject, heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
+        return await self.poller.newest(source, heads, counts) if source else {}
+
     async def _registry(self, subject: Subject) -> MlflowRegistry:
         return await open_registry(self.cluster, self.session, subject.key.namespace, subject.spec)
 
@@ -222,6 +239,19 @@ class Reconciler:
             return
         if source:
             self.poller.watch(subject.key, source, decision.wake_at_total)
+
+    async def _watch_alias(self, subject: Subject, decision: Decision) -> None:
+        follow, known = subject.spec.follow, decision.wake_off_version
+        if follow is None or follow.alias is None or known is None:
+            self.aliases.unwatch(subject.key)
+            return
+        try:
+            registry = await self._registry(subject)
+        except RegistryError as error:
+            log.warning("alias %s is not watched until the next pass: %s", follow.alias, error.message)
+            return
+        interval = follow.poll_interval.total_seconds()
+        self.aliases.watch(subject.key, registry, subject.spec.model.name, follow.alias, known=known, interval=interval)
 
     async def _refuse(
         self, key: Key, body: Mapping[str, Any], status: ModelUpdateStatus, error: ValidationError

@@ -62,6 +62,7 @@ class Settings(BaseModel):
     probe_host: str = Field(default="", description="address of probes and metrics; empty means all")
     probe_port: int = Field(default=8080, ge=0, le=65535, description="port of probes and metrics; 0 picks one")
     source_interval: float = Field(default=5.0, gt=0, description="time between polls of an event log")
+    max_concurrent_trainings: int = Field(default=0, ge=0, description="trainings at the same time; 0 means no limit")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level shown")
 
     @field_validator("namespaces", mode="before")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: Polls are put off by at most so many intervals after failures.
 LONGEST_BACKOFF = 12
+#: Seconds for counting entries, which happens once in the life of a ModelUpdate.
+COUNTING = 20.0
 
 
 class HeadsReader(Protocol):
@@ -24,6 +26,10 @@ class HeadsReader(Protocol):
 
     async def heads(self) -> Heads:
         """Read the heads, or raise ``SourceError``."""
+        ...
+
+    async def newest(self, heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        """Positions before the newest ``counts`` entries at ``heads``, or raise ``SourceError``."""
         ...
 
     async def close(self) -> None:
@@ -122,6 +128,24 @@ class HeadsPoller[K: Hashable]:
                 await self._read(source, entry)
         self._changed.set()
         return self.latest(source)
+
+    async def newest(self, source: StreamSource, heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        """Positions before the newest ``counts`` entries of each partition.
+
+        Raises
+        ------
+        SourceError
+            If they cannot be told within ``COUNTING`` seconds.
+        """
+        entry = self._logs.setdefault(source, _Log[K]())
+        async with entry.lock:
+            if entry.reader is None:
+                entry.reader = self._connect(source)
+            try:
+                async with asyncio.timeout(COUNTING):
+                    return await entry.reader.newest(heads, counts)
+            except TimeoutError as error:
+                raise Unavailable(f"the entries could not be counted within {COUNTING:g} s: lower maxEvents") from error
 
     async def run(self) -> None:
         """Poll until cancelled."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from redis import exceptions
 from redis.asyncio import Redis
@@ -19,6 +19,14 @@ from viridian_operator.sources.errors import Invalid, SourceError, Unauthorized,
 START = "0@0-0"
 TIMEOUT = 3.0
 LARGEST_SEQUENCE = 2**64 - 1
+
+_CHUNK = 10_000
+#: number and oldest ID of at most ARGV[2] entries, from ARGV[1] backwards
+_COUNT_BACK = """
+local found = redis.call('XREVRANGE', KEYS[1], ARGV[1], '-', 'COUNT', ARGV[2])
+if #found == 0 then return {0, ''} end
+return {#found, found[#found][1]}
+"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,33 @@ class RedisStreams:
         except (exceptions.RedisError, OSError, TimeoutError) as error:
             raise _typed(error) from error
         return _heads([_info(answer) for answer in answers])
+
+    async def newest(self, heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        """Positions before the newest ``counts`` entries of each partition, as they were at ``heads``.
+
+        Streams know no entry by its number: the server counts back from the end, 10,000 entries per call, so that
+        no other client waits for more than milliseconds, and only IDs are sent.
+
+        Raises
+        ------
+        SourceError
+            One of its kinds; ``Unauthorized`` also if the user may not call ``EVAL_RO``.
+        """
+        return {p: await self._before_newest(p, heads.offsets[p], count) for p, count in counts.items()}
+
+    async def _before_newest(self, partition: str, head: str, count: int) -> str:
+        number, _, entry_id = head.partition("@")
+        key, left, first, last = f"{self._source.stream}:{partition}", count, "", entry_id
+        while left > 0:
+            try:
+                answer = await cast("Any", self._redis.eval_ro(_COUNT_BACK, 1, key, last, str(min(left, _CHUNK))))
+            except (exceptions.RedisError, OSError, TimeoutError) as error:
+                raise _typed(error) from error
+            found, first = int(answer[0]), str(answer[1])
+            if not found:
+                raise Invalid(f"stream {key} holds fewer entries than it counts: were some of them deleted?")
+            left, last = left - found, _before(first)
+        return f"{int(number) - count}@{_before(first)}" if count else head
 
     async def close(self) -> None:
         """Close the connection."""

@@ -110,6 +110,14 @@ def test_movielens_is_read_from_a_package_in_order(tmp_path: Path, monkeypatch: 
         "9\t1\t5\t100",
     ]
     (folder / "ml-100k.inter").write_text("\n".join(lines) + "\n")
+    users = "".join(f"{user}\t{age}\tF\twriter\t85711\n" for user, age in ((2, 24), (9, 30), (10, 61)))
+    (folder / "ml-100k.user").write_text("user_id:token\tage:token\tgender:token\toccupation\tzip\n" + users)
+    (folder / "ml-100k.item").write_text('item_id\ttitle\tyear\tclass\n1\tA "B\tV\tWar\n9\tC\t1997\tDrama War\n')
     monkeypatch.syspath_prepend(tmp_path)
     found = list(islice(movielens.events(), 3))
     assert [(row["user"], row["label"]) for row in found] == [("9", 1), ("10", 1), ("2", 0)]
+    assert [(row["age"], row["year"], row["genres"]) for row in found] == [
+        ("30", "", "War"),
+        ("60", "", "War"),
+        ("20", "1995", "Drama War"),
+    ]

@@ -11,6 +11,7 @@ from viridian_operator.api import names
 from viridian_operator.api.base import ApiModel
 from viridian_operator.api.gate import Split
 from viridian_operator.api.spec import ModelUpdateSpec, Registry
+from viridian_operator.api.status import Kind
 from viridian_operator.decide.decision import CreateCheckJob, CreateJob
 from viridian_operator.decide.hashing import canonical_json
 from viridian_operator.kube.resources import Manifest
@@ -90,7 +91,8 @@ def _update(owner: Owner, action: CreateJob) -> dict[str, Any]:
         "name": owner.name,
         "number": action.update.number,
         "attempt": action.update.attempts.number,
-        "kind": action.update.kind.value,
+        # evaluators know two kinds, and a followed version has no parent here
+        "kind": (Kind.FULL if action.update.kind is Kind.FOLLOW else action.update.kind).value,
     }
 
 

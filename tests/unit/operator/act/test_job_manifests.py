@@ -16,7 +16,7 @@ from viridian_operator.act.manifests.job import headless_service, job
 from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.api import names
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import Attempts, ModelRef
+from viridian_operator.api.status import Attempts, Kind, ModelRef
 from viridian_operator.decide.decision import CreateCheckJob, CreateJob
 
 PARENT = ModelRef(version="1", digest="sha256:p")
@@ -118,6 +118,16 @@ def test_an_evaluation_is_told_what_was_predicted_before_training() -> None:
     assert environment(job(spec(), OWNER, evaluate()))["VIRIDIAN_PREDICTED"] == "null"
     found = environment(job(spec(), OWNER, replace(evaluate(), predicted=WINDOW)))
     assert json.loads(found["VIRIDIAN_PREDICTED"]) == WINDOW.wire()
+
+
+def test_a_followed_version_is_judged_without_any_training() -> None:
+    own = {"template": {"spec": {"containers": [{"name": "judge", "image": "judge:1"}]}}}
+    followed = spec(strategy="Registry", follow={"alias": "challenger"}, training=None, evaluation=own)
+    action = CreateJob("eval", update(kind=Kind.FOLLOW), WINDOW, None, candidate=CANDIDATE, holdout=WINDOW)
+    env = environment(job(followed, OWNER, action))
+    assert json.loads(env["VIRIDIAN_UPDATE"])["kind"] == "Full"
+    assert json.loads(env["VIRIDIAN_TRAINING"]) == {"config": {}, "seed": 0}
+    assert (env["VIRIDIAN_PARENT"], env["VIRIDIAN_HOLDOUT"]) == ("null", env["VIRIDIAN_WINDOW"])
 
 
 def test_attempts_of_an_update_share_a_trace_and_updates_do_not() -> None:

@@ -23,6 +23,15 @@ def spec(**changes: Any) -> ModelUpdateSpec:
     return ModelUpdateSpec.model_validate(good | changes)
 
 
+FOLLOWS: dict[str, Any] = {
+    "strategy": "Registry",
+    "follow": {"alias": "challenger"},
+    "data": None,
+    "training": None,
+    "trigger": {},
+}
+
+
 def golden(identity: str) -> dict[str, Any]:
     return {
         "serving": {"identity": identity, "template": {}},
@@ -47,6 +56,8 @@ def prometheus(**changes: Any) -> dict[str, Any]:
         {"strategy": "Periodic", "trigger": {"schedule": "0 3 29 2 *"}},
         {"registry": {"trackingURI": "https://mlflow.example.com/base", "driftPolicy": "Restore"}},
         {"rollout": {"capacity": "Surge"}},
+        FOLLOWS,
+        FOLLOWS | {"follow": {"version": 3, "pollInterval": "5s"}},
         golden("Digest"),
         prometheus(query="e{{previousRevision}} / e{{ revision }}", max=2),
         prometheus(query="e{{version}}", maxRatio=2),
@@ -62,15 +73,31 @@ def test_good_ones(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"strategy": "Online"}, "strategy Online is not supported yet: use Incremental or Periodic"),
-        ({"strategy": "Registry"}, "strategy Registry is not supported yet: use Incremental or Periodic"),
+        ({"strategy": "Online"}, "strategy Online is not supported yet: use Incremental, Periodic or Registry"),
+        (FOLLOWS | {"follow": None}, "strategy Registry follows either an alias or a version"),
+        (FOLLOWS | {"follow": {"alias": "a", "version": 1}}, "strategy Registry follows either an alias or a version"),
+        (FOLLOWS | {"follow": {"alias": "champion"}}, "follow.alias champion is written by Viridian itself"),
+        (FOLLOWS | {"follow": {"version": 1, "pollInterval": "4s"}}, "follow.pollInterval must be at least 5s"),
+        (FOLLOWS | {"evaluation": {"template": {}}}, "strategy Registry judges with data and evaluation.template"),
         ({"data": None}, "strategy Incremental trains: give data"),
         ({"training": None}, "strategy Incremental trains: give data"),
         ({"data": {"source": {}}}, "data.source names no event log: give redisStream"),
+        (
+            {
+                "data": {
+                    "source": {"redisStream": {"url": "redis://r", "stream": "s"}},
+                    "start": "Latest",
+                    "maxEvents": 9,
+                }
+            },
+            "data.start Latest leaves nothing that data.maxEvents could bound",
+        ),
         ({"trigger": {}}, "strategy Incremental needs trigger.newEvents or trigger.schedule"),
         ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
         ({"trigger": {"schedule": "0 25 * * *"}}, "trigger.schedule '0 25 * * *' cannot be read"),
         ({"trigger": {"schedule": "0 0 30 2 *"}}, "trigger.schedule '0 0 30 2 *' cannot be read"),
+        ({"trigger": {"newEvents": 1, "jitter": "5m"}}, "trigger.jitter spreads scheduled updates"),
+        ({"trigger": {"schedule": "0 3 * * *", "jitter": "25h"}}, "trigger.jitter must be at most 1d"),
         (
             {"trigger": {"newEvents": 1, "timeZone": "Europe/Atlantis"}},
             "trigger.timeZone 'Europe/Atlantis' is unknown: write an IANA name",

@@ -26,7 +26,9 @@ from viridian_operator.decide.observation import (
     RegisteredVersion,
     Registry,
     ServiceView,
+    Slot,
 )
+from viridian_operator.decide.window import shares
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "uid-1"
@@ -48,6 +50,20 @@ def spec(**changes: Any) -> ModelUpdateSpec:
         "rollout": {"bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}},
     }
     return ModelUpdateSpec.model_validate(fields | changes)
+
+
+def following(**changes: Any) -> ModelUpdateSpec:
+    """A recommender that is trained elsewhere, judged here on 500 events."""
+    pod = {"spec": {"containers": [{"name": "evaluator", "image": "trainer"}]}}
+    fields: dict[str, Any] = {
+        "strategy": "Registry",
+        "follow": {"alias": "challenger"},
+        "trigger": {},
+        "training": None,
+        "evaluation": {"template": pod},
+        "gate": {"minEvents": 500},
+    }
+    return spec(**(fields | changes))
 
 
 @dataclass
@@ -117,6 +133,10 @@ class World:
     jobs_created: list[str] = field(default_factory=list)
     #: Jobs that the operator has seen, and written so
     jobs_seen: set[str] = field(default_factory=set)
+    #: version that each evaluation Job was made for
+    judged: dict[str, str] = field(default_factory=dict)
+    #: the operator's leave to train
+    slot: Slot = field(default_factory=Slot)
     taken: tuple[str, ...] = ()
     #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
     wire: bool = True
@@ -124,6 +144,7 @@ class World:
     _COPIED: ClassVar = (
         *("annotations", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
         *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
+        "judged",
     )
 
     # -- observation -------------------------------------------------------------------------
@@ -145,18 +166,21 @@ class World:
             heads=self.heads(),
             registry=self._registry(),
             checks=self._checks(),
+            slot=self.slot,
         )
 
     def heads(self) -> LogHeads:
         """Two partitions with half of the events each."""
         half = self.events // 2
         gone = self.trimmed // 2
-        return LogHeads(
+        found = LogHeads(
             offsets={"0": f"{half}@1-{half}", "1": f"{self.events - half}@1-{half}"},
             total=self.events,
             earliest={"0": f"{gone}@0-0", "1": f"{gone}@0-0"},
             removed={"0": gone, "1": gone},
         )
+        counts = shares(found, self.spec.data.max_events if self.spec.data else None)
+        return replace(found, newest={p: self._before(found.offsets[p], count) for p, count in counts.items()})
 
     def _deployment(self, d: SimDeployment) -> DeploymentView:
         r = d.revision
@@ -213,14 +237,30 @@ class World:
             version = next((v for v in self.versions.values() if v.update == wanted), None)
         else:
             version = self.versions.get(wanted)
-        numbers = [int(v.update.partition("/")[2]) for v in self.versions.values()]
+        numbers = [int(v.update.partition("/")[2]) for v in self.versions.values() if v.update]
+        followed = self._followed()
         return Registry(
             asked=asked,
             version=version,
             missing=version is None and bool(asked),
             aliases=dict(self.aliases),
+            followed=followed,
+            unfollowed=followed is None and self.spec.follow is not None,
             last_number=max(numbers, default=0) if self.status.recovering else None,
         )
+
+    def _followed(self) -> RegisteredVersion | None:
+        follow = self.spec.follow
+        if follow is None:
+            return None
+        return self.versions.get(self.aliases.get(follow.alias, "") if follow.alias else str(follow.version))
+
+    def publish(self, **fields: Any) -> str:
+        """Somebody else registers a version and lets the alias name it."""
+        number = str(len(self.versions) + 1)
+        self.versions[number] = RegisteredVersion(version=number, digest=f"sha256:{number}", **fields)
+        self.aliases["challenger"] = number
+        return number
 
     def _asked(self) -> str:
         update = self.status.update
@@ -287,8 +327,17 @@ class World:
                 trouble=end.trouble,
                 disrupted=end.disrupted,
             )
+        if job.task == "train" and self._lost(job):
+            gone = {"task": "Train", "error": {"reason": "DataTrimmed", "message": "the log was trimmed"}}
+            return replace(job, state=JobState.FAILED, exit_code=65, result=gone)
         result = self._train(job) if job.task == "train" else self._evaluate(job)
         return replace(job, state=JobState.COMPLETE, exit_code=0, result=result)
+
+    def _lost(self, job: JobView) -> bool:
+        """Whether something of the window is no longer in the log."""
+        assert job.window
+        removed = self.heads().removed
+        return any(int(o.partition("@")[0]) < removed[p] for p, o in job.window.start.items())
 
     def _train(self, job: JobView) -> dict[str, Any]:
         tag = f"{UID}/{job.number}"
@@ -332,8 +381,7 @@ class World:
 
     def _evaluate(self, job: JobView) -> dict[str, Any]:
         # the Job knows its candidate, also when status is lost meanwhile
-        tag = f"{UID}/{job.number}"
-        version = next((v.version for v in self.versions.values() if v.update == tag), "?")
+        version = self.judged[job.name]
         verdict = self.verdicts.get(version, "Pass")
         return {"task": "Evaluate", "verdict": verdict, "reason": verdict, "message": f"verdict {verdict}"}
 
@@ -476,7 +524,11 @@ class World:
         if name in self.jobs:
             return
         assert name not in self.jobs_seen, f"{name} was created again"
+        if action.task == "train" and action.parent:
+            self._check_nothing_lost(action.window.start, self.versions[action.parent.version].trained_to)
         self.jobs_created.append(name)
+        if action.candidate:
+            self.judged[name] = action.candidate.version
         self.jobs[name] = JobView(
             name=name,
             task=action.task,
@@ -486,6 +538,16 @@ class World:
             window=action.window,
             parent=action.parent.digest if action.parent else "",
         )
+
+    def _check_nothing_lost(self, begin: dict[str, str], parent: dict[str, str]) -> None:
+        """Every event between the parent and the window is in a gap that a person recorded, and none is before."""
+        for partition, offset in parent.items():
+            number = int(offset.partition("@")[0])
+            for gap in self.status.gaps:
+                if partition in gap.start and int(gap.start[partition].partition("@")[0]) == number:
+                    number = int(gap.end[partition].partition("@")[0])
+            found = int(begin[partition].partition("@")[0])
+            assert found == number, f"partition {partition} begins at {found}, not at {number}"
 
     # -- what callers see --------------------------------------------------------------------
 

@@ -25,8 +25,9 @@ FOUND_AS = {
     "switch_before_verify": "VerifiedBeforeSwitch",
     "scale_down_before_the_bake_ends": "BlueAtFullSize",
     "error_taken_as_absence": "an error was taken for absence",
-    "rollback_waits_for_green": "a rollback waits although blue is ready",
+    "rollback_waits_for_green": "a rollback waits although blue is ready|update never ends",
     "intent_after_effect": "switched without an intent",
+    "window_behind_what_was_trimmed": "begins at|WindowsContiguous",
 }
 
 

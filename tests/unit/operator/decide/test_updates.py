@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from simulation import World, spec
+from simulation import START, UID, World, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
-from viridian_operator.decide.observation import JobState, JobView, PodTrouble
+from viridian_operator.decide.observation import JobState, JobView, PodTrouble, Slot
+from viridian_operator.decide.triggers import jitter_of
+from viridian_operator.decide.window import size
 
 
 @pytest.fixture
@@ -988,3 +991,188 @@ def test_a_rollback_does_not_move_back_to_green_when_nothing_is_ready(first: Wor
         pod.lost = True
     first.step()
     assert first.services["ctr"] == blue
+
+
+def test_skipping_after_a_trim_gives_up_only_what_is_lost(first: World) -> None:
+    watermark = first.versions["1"].trained_to
+    first.events += 5000
+    first.trimmed = 6000
+    first.step()
+    assert condition(first, "Stalled") == "True"
+    first.request("skip-window/retention was a day/a")
+    first.step()
+    assert first.status.last_request and first.status.last_request.outcome == "Accepted"
+    (gap,) = first.status.gaps
+    assert (gap.start, gap.end) == (watermark, {"0": "3000@0-0", "1": "3000@0-0"})
+    assert (gap.events, gap.reason) == (6000 - 1800, "retention was a day")
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+    update = first.status.update
+    assert update and update.window
+    assert update.kind is Kind.INCREMENTAL
+    assert update.parent and update.parent.version == "1"
+    assert update.window.start == update.fresh == gap.end
+    assert condition(first, "Stalled") is None
+    assert json.loads(first.versions["2"].tags["viridian.gaps"])[0]["reason"] == "retention was a day"
+
+
+def test_skipping_after_rejections_gives_up_the_window_that_was_tried(first: World) -> None:
+    first.verdicts["2"] = "Reject"
+    more_events(first)
+    first.settle()
+    tried = first.status.update and first.status.update.window
+    assert tried
+    first.events += 10
+    first.request("skip-window/bots/3 May/a")
+    first.step()
+    assert any(note.reason == "WindowSkipped" and note.severity == "Warning" for note in first.notes)
+    assert first.status.backoff.failures == 0
+    more_events(first)
+    first.settle()
+    update = first.status.update
+    assert update and update.window and update.window.start == tried.end
+    assert first.serving_versions == {"3"}
+    assert first.status.gaps[0].reason == "bots/3 May"
+    more_events(first)
+    assert "viridian.gaps" not in first.versions["1"].tags
+    assert first.status.update and first.status.update.window
+    assert first.status.update.window.start == first.versions["3"].trained_to
+
+
+def test_windows_skipped_one_after_the_other_add_up(first: World) -> None:
+    for number in ("2", "3"):
+        first.verdicts[number] = "Reject"
+        more_events(first)
+        first.settle()
+        first.request(f"skip-window/bad labels/{number}")
+        first.step()
+    more_events(first)
+    first.settle()
+    update = first.status.update
+    assert update and update.window and len(first.status.gaps) == 2
+    assert update.window.start == first.status.gaps[1].end == first.versions["3"].window.end  # type: ignore[union-attr]
+    assert len(json.loads(first.versions["4"].tags["viridian.gaps"])) == 2
+
+
+def test_the_first_window_of_all_can_be_skipped() -> None:
+    world = World(verdicts={"1": "Reject"})
+    world.settle()
+    tried = world.status.update and world.status.update.window
+    world.request("skip-window/test data/a")
+    more_events(world)
+    assert world.status.update and world.status.update.window and tried
+    assert world.status.update.window.start == tried.end
+    world.settle()
+    ended(world, Phase.SUCCEEDED, "Promoted")
+
+
+def test_going_back_to_before_a_gap_trains_on_its_events_after_all(first: World) -> None:
+    more_events(first)
+    first.settle()
+    first.verdicts["3"] = "Reject"
+    more_events(first)
+    first.settle()
+    first.request("skip-window/bad labels/a")
+    first.step()
+    first.request("rollback/b")
+    first.settle()
+    assert first.status.champion and first.status.champion.version == "1"
+    more_events(first)
+    assert first.status.update and first.status.update.window
+    assert first.status.update.window.start == first.versions["1"].trained_to
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ("skip-window/x", "say why"),
+        ("skip-window//x", "say why"),
+        ("skip-window/nothing was tried/x", "nothing is lost"),
+    ],
+)
+def test_nothing_is_skipped_without_reason_or_need(first: World, request_: str, said: str) -> None:
+    first.request(request_)
+    first.step()
+    last = first.status.last_request
+    assert last and last.outcome == "Refused" and said in last.message
+    assert not first.status.gaps
+
+
+def test_no_window_is_skipped_while_an_update_runs(first: World) -> None:
+    more_events(first)
+    first.request("skip-window/bad labels/x")
+    first.step()
+    assert first.status.last_request and first.status.last_request.outcome == "Refused"
+    assert not first.status.gaps
+
+
+def test_a_request_that_is_too_long_is_answered_once(first: World) -> None:
+    first.request(f"skip-window/{'long ' * 80}/x")
+    for _ in range(3):
+        first.step()
+    assert first.status.last_request and first.status.last_request.outcome == "Refused"
+    assert sum(note.reason == "Requested" for note in first.notes) == 1
+
+
+def test_the_first_window_holds_the_newest_events_and_later_ones_begin_where_it_did() -> None:
+    data = spec().data
+    assert data
+    world = World(spec=spec(data=data.wire() | {"maxEvents": 301}), events=2000)
+    world.settle()
+    update = world.status.update
+    assert update and update.window
+    assert size(update.window) == 301
+    assert update.window.start == {"0": "849@1-849", "1": "850@1-850"}
+    more_events(world)
+    world.settle()
+    assert world.status.update and world.status.update.window
+    assert world.status.update.window.start == world.versions["1"].trained_to
+    world.request("retrain/a")
+    world.settle()
+    assert world.status.update and world.status.update.window
+    assert world.status.update.window.start == update.window.start
+
+
+def test_a_training_waits_for_its_turn_and_says_so(first: World) -> None:
+    first.slot = Slot(limit=2, ahead=1)
+    more_events(first)
+    for _ in range(5):
+        first.step()
+        first.tick(1)
+    assert first.status.phase is Phase.QUEUED and not first.jobs
+    assert "one of 2 trainings" in first.status.message and "1 updates wait" in first.status.message
+    first.slot = Slot(limit=2, held=True)
+    first.settle()
+    ended(first, Phase.SUCCEEDED, "Promoted")
+
+
+def test_waiting_for_a_turn_ends_at_the_deadline_of_queued(first: World) -> None:
+    first.slot = Slot(limit=1)
+    more_events(first)
+    first.tick(3601)
+    first.step()
+    ended(first, Phase.FAILED, "TrainingSlots")
+
+
+def test_jobs_of_one_schedule_start_at_times_of_their_own_within_the_jitter(first: World) -> None:
+    trigger = {"schedule": "0 * * * *", "jitter": "10m"}
+    first.spec = spec(trigger=trigger)
+    first.step()
+    late = jitter_of(UID, timedelta(minutes=10))
+    first.events += 50
+    starts = []
+    for number in (2, 3):
+        first.run(lambda w, n=number: w.status.update is not None and w.status.update.number == n, seconds=5)
+        assert first.status.update
+        starts.append(first.status.update.started_at)
+        first.settle()
+        first.events += 50
+    for hour, start in enumerate(starts):
+        assert timedelta(0) <= start - (START + timedelta(hours=hour) + late) <= timedelta(seconds=5)
+
+
+def test_jitter_is_spread_over_all_of_its_time() -> None:
+    parts = sorted(jitter_of(f"uid-{n}", timedelta(minutes=10)).total_seconds() for n in range(200))
+    assert 0 <= parts[0] < 30 and 570 < parts[-1] < 600
+    assert 240 < parts[100] < 360
+    assert jitter_of("uid-1", None) == timedelta(0)

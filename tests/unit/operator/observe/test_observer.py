@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from answering import hang
 from applying_cluster import OWNER, WINDOW, ApplyingCluster, body, revision, spec, update
 
 from viridian_operator.act.executor import Executor
+from viridian_operator.api.follow import Follow
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Aliases, Bake, Candidate, Kind, ModelUpdateStatus, Phase
@@ -29,6 +30,7 @@ from viridian_operator.observe.prober import probe_session
 from viridian_operator.registry.errors import NotFound
 from viridian_operator.registry.errors import Unavailable as RegistryUnavailable
 from viridian_operator.registry.versions import ModelVersion
+from viridian_operator.sources.errors import Unauthorized as LogUnauthorized
 from viridian_operator.sources.poller import Reading
 from viridian_operator.sources.redis_stream import Heads
 
@@ -281,6 +283,29 @@ async def test_registry_and_log_errors_are_not_absence(world: World) -> None:
     assert seen.registry.missing
 
 
+async def test_the_newest_events_are_counted_once_before_the_first_window(world: World) -> None:
+    asked: list[Mapping[str, int]] = []
+
+    async def count_back(_heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
+        asked.append(counts)
+        return {"0": "2@1-1"}
+
+    data = spec().data
+    assert data
+    world.spec = spec(data=data.wire() | {"maxEvents": 3})
+    seen = await world.look(ModelUpdateStatus(), count_back=count_back)
+    assert seen.heads and seen.heads.newest == {"0": "2@1-1"}
+    assert asked == [{"0": 3}]
+    await world.look(ModelUpdateStatus(origin={"0": "2@1-1"}), count_back=count_back)
+    assert len(asked) == 1
+
+    async def refused(_heads: Heads, _counts: Mapping[str, int]) -> Mapping[str, str]:
+        raise LogUnauthorized("no EVAL_RO")
+
+    seen = await world.look(ModelUpdateStatus(), count_back=refused)
+    assert (seen.heads, seen.heads_error) == (None, "no EVAL_RO")
+
+
 @pytest.mark.parametrize("kind", ["Deployment", "Pod", "Service", "EndpointSlice", "ConfigMap", "Job"])
 async def test_a_partial_picture_is_none(world: World, kind: str) -> None:
     world.cluster.fail_on["list", kind] = Unavailable("no answer")
@@ -291,6 +316,10 @@ async def test_a_partial_picture_is_none(world: World, kind: str) -> None:
 CANDIDATE = Candidate(version="2", digest="sha256:2")
 JOB_CHECK = {"name": "smoke", "job": {"template": {}}}
 OWED = Aliases(wanted={"champion": "2"})
+
+
+def following(**changes: Any) -> ModelUpdateSpec:
+    return spec(strategy="Registry", follow={"alias": "challenger"}, **changes)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +339,9 @@ OWED = Aliases(wanted={"champion": "2"})
         (spec(), status(Phase.SWITCHING).but(aliases=OWED), {"identity": None, "aliases": False, "service": "hash1"}),
         (spec(), status(Phase.ROLLING_BACK).but(previous=revision(9)), {"service": "hash9", "identity": None}),
         (spec(pin={"version": 4, "reason": "test"}), ModelUpdateStatus(), {"version": "4"}),
+        (following(), ModelUpdateStatus(), {"follow": Follow(alias="challenger"), "listed": True, "heads": True}),
+        (following(), status(Phase.BAKING), {"follow": None, "listed": False}),
+        (following(pin={"version": 4, "reason": "test"}), ModelUpdateStatus(), {"follow": None, "version": "4"}),
         (spec(pin={"version": 1, "reason": "test"}), ModelUpdateStatus(active=revision()), {"version": ""}),
     ],
 )

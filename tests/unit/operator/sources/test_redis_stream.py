@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer
 
+from viridian_operator.sources import redis_stream
 from viridian_operator.sources.errors import Invalid, Unauthorized, Unavailable
 from viridian_operator.sources.redis_stream import Heads, RedisStreams, StreamSource
 
@@ -90,3 +93,33 @@ async def test_credentials(tmp_path) -> None:
 
 def test_a_source_never_shows_its_password() -> None:
     assert "s3cret" not in repr(StreamSource("redis://r", "s", 1, "u", "s3cret"))
+
+
+async def newest(url: str, counts: dict[str, int]) -> Mapping[str, str]:
+    streams = RedisStreams(StreamSource(url, "clicks", 2))
+    try:
+        return await streams.newest(await streams.heads(), counts)
+    finally:
+        await streams.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 6, 7])
+async def test_positions_before_the_newest_entries_read_exactly_these(
+    redis: Redis, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(redis_stream, "_CHUNK", 3)
+    ids = ["1-0", "1-1", "1-2", "5-0", "5-1", "9-0", "9-7"]
+    for entry_id in ["0-1", *ids]:
+        await redis.xadd("clicks:0", {"event": "{}"}, id=entry_id)
+    await redis.xtrim("clicks:0", maxlen=7, approximate=False)
+    number, _, position = (await newest(shared_redis.url, {"0": count, "1": 0}))["0"].partition("@")
+    assert int(number) == 8 - count
+    assert [entry_id for entry_id, _ in await redis.xrange("clicks:0", min=f"({position}")] == ids[7 - count :]
+
+
+async def test_a_stream_that_lost_entries_while_they_were_counted_is_said(
+    redis: Redis, shared_redis: RedisServer
+) -> None:
+    await redis.xadd("clicks:0", {"event": "{}"}, id="1-0")
+    with pytest.raises(Invalid, match="fewer entries"):
+        await newest(shared_redis.url, {"0": 2})
