@@ -28,6 +28,7 @@ def idle(d: Draft) -> None:
     """Start what is due; otherwise say when to look again."""
     if d.seen.deleting or d.status.recovering:
         return
+    _forget_pin(d)
     if d.spec.pin is not None:
         _pinned(d)
     elif _redeploy_due(d):
@@ -38,6 +39,13 @@ def idle(d: Draft) -> None:
         follow(d)
     else:
         _train_if_due(d)
+
+
+def _forget_pin(d: Draft) -> None:
+    """That a pin was tried says something about a later one only while it is set and in vain."""
+    pin, active = d.spec.pin, d.status.active
+    if "pin" in d.status.seen and (pin is None or (active and active.version == str(pin.version))):
+        d.put(seen={key: value for key, value in d.status.seen.items() if key != "pin"})
 
 
 def _pinned(d: Draft) -> None:

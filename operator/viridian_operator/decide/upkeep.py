@@ -67,7 +67,8 @@ def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
 def _active_size(d: Draft) -> int:
     if d.running and replaces(d.status.update) and d.update.phase in (*_BEFORE_SWITCH, Phase.ROLLING_BACK):
         return 0
-    return _bake_size(d) if d.running and d.update.phase in _STANDING_BY else d.spec.serving.replicas
+    moves = d.running and d.update.phase in (Phase.SWITCHING, *_STANDING_BY)
+    return _bake_size(d) if moves else d.spec.serving.replicas
 
 
 def _bake_size(d: Draft) -> int:

@@ -553,6 +553,18 @@ def test_a_pin_serves_exactly_that_version_and_trains_nothing(first: World) -> N
     assert first.status.update.parent and first.status.update.parent.version == "2"
 
 
+def test_a_pin_to_a_version_that_was_pinned_before_is_rolled_out_again(first: World) -> None:
+    pinned = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 1, "reason": "regression"}})
+    for number in (2, 4):
+        first.spec = spec()
+        more_events(first)
+        first.settle()
+        first.spec = pinned
+        first.run(lambda w, after=number: w.status.update is not None and w.status.update.number == after + 1)
+        first.settle()
+        assert first.serving_versions == {"1"}
+
+
 def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> None:
     first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 99, "reason": "typo here"}})
     for _ in range(3):
