@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
+from viridian_operator.api.status import CONTENDS, Aliases, Backoff, Champion, Colour, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.numbering import next_number
@@ -109,13 +109,21 @@ def _recover_champion(d: Draft, version: str) -> None:
         d.put(recovering=None)
     elif registry.version is None or registry.version.version != version or registry.aliases is None:
         d.ask_again()
-    elif "champion" not in registry.aliases:
+    elif "champion" not in registry.aliases or _failed(d, version):
         d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
     elif registry.aliases["champion"] != version:
         # what serves never passed its bake, or was pinned: the lineage goes on from the champion
         d.put(recovering=registry.aliases["champion"])
     else:
         d.put(champion=_champion(d, registry.version), recovering=None)
+
+
+def _failed(d: Draft, version: str) -> bool:
+    """Whether status remembers that this version came to nothing: an alias that a person moved does not crown it."""
+    update = d.status.update
+    if update is None or update.running or update.candidate is None or update.candidate.version != version:
+        return False
+    return update.kind in CONTENDS and update.phase is not Phase.SUCCEEDED
 
 
 def _champion(d: Draft, version: RegisteredVersion) -> Champion | None:

@@ -565,6 +565,20 @@ def test_a_pin_to_a_version_that_was_pinned_before_is_rolled_out_again(first: Wo
         assert first.serving_versions == {"1"}
 
 
+def test_an_alias_does_not_crown_a_version_that_failed() -> None:
+    world = World()
+    world.unhealthy.add("1")
+    world.settle()
+    assert world.status.champion is None and world.status.update and world.status.update.candidate
+    world.aliases["champion"] = world.status.update.candidate.version
+    world.status = world.status.but(active=None)
+    for _ in range(5):
+        world.step()
+        world.tick(1)
+    assert world.status.active is not None
+    assert world.status.champion is None
+
+
 def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> None:
     first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 99, "reason": "typo here"}})
     for _ in range(3):
