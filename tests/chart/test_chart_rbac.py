@@ -11,7 +11,7 @@ FULL = "get list watch create patch delete"
 #: (group, resource): verbs
 NEEDED = {
     ("viridian.dev", "modelupdates"): "get list watch",
-    ("viridian.dev", "modelupdates/status"): "get patch",
+    ("viridian.dev", "modelupdates/status"): "get update",
     ("viridian.dev", "modelupdates/finalizers"): "update",
     ("batch", "jobs"): FULL,
     ("apps", "deployments"): FULL,

@@ -226,7 +226,6 @@ def status_is_lost(w: World, _: Random) -> None:
     if not any(p.ready and not p.lost and p.broken is None for p in w.pods.values()):
         return  # nothing is left to rebuild it from
     w.status = ModelUpdateStatus()
-    w.annotations.clear()
     w.jobs_seen.clear()  # nothing knows of a Job that is gone with the status
 
 

@@ -77,7 +77,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace
   verbs: [get, list, watch]
 - apiGroups: [viridian.dev]
   resources: [modelupdates/status]
-  verbs: [get, patch]
+  verbs: [get, update]
 - apiGroups: [viridian.dev]
   resources: [modelupdates/finalizers]
   verbs: [update]

@@ -10,6 +10,7 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
+from viridian_operator.decide.requests import refuse_unknown_request
 from viridian_operator.decide.window import total
 
 
@@ -70,7 +71,9 @@ def _forget_old(d: Draft) -> None:
     """Lineage and update of an old status are not the ones of what serves; the registry tells the right ones."""
     if d.running:
         finish(d, Phase.SUPERSEDED, Reason.STATUS_RECOVERED, "status is older than what serves")
+    newest = next_number(d.status) - 1
     d.put(
+        update=None,
         previous=None,
         champion=None,
         previous_champion=None,
@@ -79,6 +82,7 @@ def _forget_old(d: Draft) -> None:
         backoff=Backoff(),
         aliases=Aliases(),
     )
+    _remember_number(d, newest)
 
 
 def _adopt(d: Draft, found: DeploymentView) -> None:
@@ -94,6 +98,7 @@ def _adopt(d: Draft, found: DeploymentView) -> None:
     )
     seen = {"template": found.template_hash, **d.status.seen}
     d.put(active=revision, recovering=found.version, seen=seen)
+    refuse_unknown_request(d)
     d.note(
         Reason.STATUS_RECOVERED,
         f"version {found.version} was found serving; status is rebuilt around it",

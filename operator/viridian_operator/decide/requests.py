@@ -43,6 +43,14 @@ def answer_request(d: Draft) -> None:
     d.note(Reason.REQUESTED, f"{known}: {outcome}: {message}", warn=outcome == "Refused")
 
 
+def refuse_unknown_request(d: Draft) -> None:
+    """After status was lost nobody knows whether the newest request was answered: it is not done a second time."""
+    text = _recorded(d.seen.annotations.get(ANNOTATION_REQUEST, "").strip())
+    if text and not (d.status.last_request and d.status.last_request.text == text):
+        message = "status was rebuilt, and it may have been done before: ask again with another nonce"
+        d.put(last_request=Request(text=text, outcome="Refused", message=message, at=d.now))
+
+
 def _recorded(text: str) -> str:
     """What tells a request that was answered from a new one, however long somebody made it."""
     if len(text) <= LENGTH_LIMIT:

@@ -69,8 +69,10 @@ class Cluster(Protocol):
         """Ask for deletion; False if it was gone already, ``Conflict`` if its ``uid`` is another."""
         ...
 
-    async def apply_status(self, ref: ObjectRef, status: Mapping[str, Any], resource_version: str) -> Manifest:
-        """Make ``status`` the whole of what we say in it: our fields that it leaves out are removed.
+    async def replace_status(self, ref: ObjectRef, status: Mapping[str, Any], resource_version: str) -> Manifest:
+        """Make ``status`` the whole status, whoever wrote what is there: fields that it leaves out are removed.
+
+        Server-side apply would leave what others wrote, e.g. what a restored backup brought back.
 
         ``Conflict`` if the object changed since ``resource_version``, or was deleted and made anew.
         """
@@ -129,7 +131,15 @@ class ApiCluster:
     async def apply(self, obj: Manifest) -> Manifest:
         """See ``Cluster``."""
         ref = ObjectRef.of(obj)
-        return await self._apply(ref, obj, ref.resource.path(ref.namespace, ref.name))
+        return await self._send(
+            "apply",
+            ref.resource,
+            "PATCH",
+            ref.resource.path(ref.namespace, ref.name),
+            body=obj,
+            content_type="application/apply-patch+yaml",
+            query=(_MANAGER, ("force", "true")),
+        )
 
     async def create(self, obj: Manifest) -> Manifest:
         """See ``Cluster``; not repeated after a lost reply, since the object may exist then."""
@@ -155,10 +165,11 @@ class ApiCluster:
             query=(_MANAGER,),
         )
 
-    async def apply_status(self, ref: ObjectRef, status: Mapping[str, Any], resource_version: str) -> Manifest:
+    async def replace_status(self, ref: ObjectRef, status: Mapping[str, Any], resource_version: str) -> Manifest:
         """See ``Cluster``."""
-        body = ref.manifest(uid=ref.uid, resourceVersion=resource_version) | {"status": _without_empty_maps(status)}
-        return await self._apply(ref, body, ref.resource.path(ref.namespace, ref.name, "status"))
+        body = ref.manifest(uid=ref.uid, resourceVersion=resource_version) | {"status": dict(status)}
+        path = ref.resource.path(ref.namespace, ref.name, "status")
+        return await self._send("update", ref.resource, "PUT", path, body=body, query=(_MANAGER,))
 
     async def delete(
         self,
@@ -179,28 +190,5 @@ class ApiCluster:
             return False
         return True
 
-    async def _apply(self, ref: ObjectRef, body: Manifest, path: str) -> Manifest:
-        return await self._send(
-            "apply",
-            ref.resource,
-            "PATCH",
-            path,
-            body=body,
-            content_type="application/apply-patch+yaml",
-            query=(_MANAGER, ("force", "true")),
-        )
-
     async def _send(self, verb: str, kind: Resource, method: str, path: str, **more: Any) -> Manifest:
         return await self._transport.send(Call(verb=verb, resource=kind, method=method, path=path, **more))
-
-
-def _without_empty_maps(value: Any) -> Any:
-    """``value`` without empty maps at any depth.
-
-    Server-side apply makes null, which the schema refuses, out of an empty map whose entries were ours before
-    (kubernetes-sigs/structured-merge-diff); one that is left out is removed.
-    """
-    if isinstance(value, Mapping):
-        cleaned = {key: _without_empty_maps(each) for key, each in value.items()}
-        return {key: each for key, each in cleaned.items() if each != {}}
-    return [_without_empty_maps(each) for each in value] if isinstance(value, list) else value

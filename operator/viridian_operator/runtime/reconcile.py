@@ -179,7 +179,7 @@ class Reconciler:
         if decision.status == subject.status:
             return
         version = subject.body["metadata"]["resourceVersion"]
-        await self.cluster.apply_status(subject.ref, decision.status.wire(), version)
+        await self.cluster.replace_status(subject.ref, decision.status.wire(), version)
 
     def _tell(self, subject: Subject, decision: Decision, memory: _Memory) -> None:
         """Events, metrics and one log line per decision that changed something."""
@@ -264,7 +264,7 @@ class Reconciler:
         )
         if refused != status:
             ref = ObjectRef(MODEL_UPDATE, key.namespace, key.name, body["metadata"]["uid"])
-            await self.cluster.apply_status(ref, refused.wire(), body["metadata"]["resourceVersion"])
+            await self.cluster.replace_status(ref, refused.wire(), body["metadata"]["resourceVersion"])
 
 
 def _read_status(raw: Mapping[str, Any] | None) -> ModelUpdateStatus:

@@ -13,6 +13,7 @@ from viridian_operator.kube.cluster import ApiCluster
 from viridian_operator.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound, Unavailable
 from viridian_operator.kube.events import EventRecorder
 from viridian_operator.kube.resources import CONFIG_MAP, EVENT, MODEL_UPDATE, SERVICE, ObjectRef, Resource
+from viridian_operator.kube.transport import Call
 
 pytestmark = pytest.mark.api
 
@@ -30,7 +31,7 @@ def model_update(namespace: str, name: str = "ctr") -> dict:
         "spec": {
             "model": {"name": "ctr"},
             "registry": {"trackingURI": "http://mlflow:5000"},
-            "strategy": "Registry",
+            "strategy": "Online",
             "serving": {
                 "replicas": 1,
                 "port": 8080,
@@ -93,29 +94,43 @@ async def test_a_status_is_replaced_as_a_whole_and_spec_is_left_alone(cluster: A
     made = await cluster.create(model_update(namespace))
     ref = ObjectRef.of(made)
     version = made["metadata"]["resourceVersion"]
-    first = await cluster.apply_status(ref, {"phase": "Training", "message": "m"}, version)
-    second = await cluster.apply_status(ref, {"phase": "Idle"}, first["metadata"]["resourceVersion"])
+    first = await cluster.replace_status(ref, {"phase": "Training", "message": "m"}, version)
+    second = await cluster.replace_status(ref, {"phase": "Idle"}, first["metadata"]["resourceVersion"])
     assert second["status"].get("phase") == "Idle"
     assert "message" not in second["status"]
     assert second["spec"] == made["spec"]
     assert second["metadata"]["generation"] == made["metadata"]["generation"]
 
 
+async def test_a_status_keeps_nothing_that_somebody_else_wrote(cluster: ApiCluster, namespace: str) -> None:
+    """A backup is restored by another field manager; server-side apply would keep what that one owns."""
+    made = await cluster.create(model_update(namespace))
+    made["status"] = {"phase": "Baking", "message": "old", "recovering": "3"}
+    path = MODEL_UPDATE.path(namespace, "ctr", "status")
+    backup = (("fieldManager", "a-backup"),)
+    call = Call(verb="update", resource=MODEL_UPDATE, method="PUT", path=path, body=made, query=backup)
+    restored = await cluster._transport.send(call)
+    version = restored["metadata"]["resourceVersion"]
+    written = await cluster.replace_status(ObjectRef.of(made), {"phase": "Idle"}, version)
+    assert written["status"].get("phase") == "Idle"
+    assert not {"message", "recovering"} & set(written["status"])
+
+
 async def test_a_map_of_a_status_may_become_empty(cluster: ApiCluster, namespace: str) -> None:
     made = await cluster.create(model_update(namespace))
     ref = ObjectRef.of(made)
     full = {"phase": "Idle", "aliases": {"wanted": {"champion": "1"}, "confirmed": True}}
-    first = await cluster.apply_status(ref, full, made["metadata"]["resourceVersion"])
+    first = await cluster.replace_status(ref, full, made["metadata"]["resourceVersion"])
     empty = {"phase": "Idle", "aliases": {"wanted": {}, "confirmed": True}}
-    second = await cluster.apply_status(ref, empty, first["metadata"]["resourceVersion"])
+    second = await cluster.replace_status(ref, empty, first["metadata"]["resourceVersion"])
     assert not second["status"]["aliases"].get("wanted")
 
 
 async def test_an_unchanged_status_is_no_write(cluster: ApiCluster, namespace: str) -> None:
     made = await cluster.create(model_update(namespace))
-    first = await cluster.apply_status(ObjectRef.of(made), {"phase": "Idle"}, made["metadata"]["resourceVersion"])
+    first = await cluster.replace_status(ObjectRef.of(made), {"phase": "Idle"}, made["metadata"]["resourceVersion"])
     version = first["metadata"]["resourceVersion"]
-    again = await cluster.apply_status(ObjectRef.of(made), {"phase": "Idle"}, version)
+    again = await cluster.replace_status(ObjectRef.of(made), {"phase": "Idle"}, version)
     assert again["metadata"]["resourceVersion"] == version
 
 
@@ -123,17 +138,17 @@ async def test_a_status_from_a_stale_read_is_refused(cluster: ApiCluster, namesp
     made = await cluster.create(model_update(namespace))
     await cluster.patch(MODEL_UPDATE, namespace, "ctr", {"metadata": {"annotations": {"a": "b"}}})
     with pytest.raises(Conflict):
-        await cluster.apply_status(ObjectRef.of(made), {"phase": "Idle"}, made["metadata"]["resourceVersion"])
+        await cluster.replace_status(ObjectRef.of(made), {"phase": "Idle"}, made["metadata"]["resourceVersion"])
 
 
 async def test_a_status_for_an_object_that_was_made_anew_is_refused(cluster: ApiCluster, namespace: str) -> None:
     old = await cluster.create(model_update(namespace))
     await cluster.delete(MODEL_UPDATE, namespace, "ctr")
     with pytest.raises(NotFound):
-        await cluster.apply_status(ObjectRef.of(old), {"phase": "Idle"}, old["metadata"]["resourceVersion"])
+        await cluster.replace_status(ObjectRef.of(old), {"phase": "Idle"}, old["metadata"]["resourceVersion"])
     await cluster.create(model_update(namespace))
     with pytest.raises(Conflict):
-        await cluster.apply_status(ObjectRef.of(old), {"phase": "Idle"}, old["metadata"]["resourceVersion"])
+        await cluster.replace_status(ObjectRef.of(old), {"phase": "Idle"}, old["metadata"]["resourceVersion"])
 
 
 async def test_preconditions_of_an_apply(cluster: ApiCluster, namespace: str) -> None:

@@ -159,7 +159,7 @@ async def run(cluster: ApiCluster, apiserver: ApiServer, namespace: str) -> Pass
         "spec": {
             "model": {"name": "ctr"},
             "registry": {"trackingURI": "http://mlflow:5000"},
-            "strategy": "Registry",
+            "strategy": "Online",
             "serving": {"template": {"spec": {"containers": [{"name": "server", "image": "server:1"}]}}},
         },
     }

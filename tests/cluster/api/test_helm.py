@@ -85,7 +85,7 @@ def test_install_upgrade_remove(tools: Tools) -> None:
 
 def test_cluster_scope_permissions(tools: Tools) -> None:
     tools.install()
-    granted = [("list", "modelupdates"), ("patch", "modelupdates/status"), ("create", "jobs.batch")]
+    granted = [("list", "modelupdates"), ("update", "modelupdates/status"), ("create", "jobs.batch")]
     refused = [("list", "secrets"), ("update", "modelupdates"), ("create", "pods"), ("get", "nodes")]
     assert all(tools.may(*each) for each in granted)
     assert not any(tools.may(*each) for each in refused)

@@ -28,7 +28,7 @@ def make_model_update(apiserver: ApiServer, namespace: str, name: str = "ctr") -
         "spec": {
             "model": {"name": "ctr"},
             "registry": {"trackingURI": "http://mlflow:5000"},
-            "strategy": "Registry",
+            "strategy": "Online",
             "serving": {
                 "replicas": 1,
                 "port": 8080,

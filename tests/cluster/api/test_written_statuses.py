@@ -51,5 +51,5 @@ async def test_every_status_of_a_walk_is_accepted_and_comes_back(
             continue
         before, written = written, world.status
         held = await cluster.get(MODEL_UPDATE, namespace, "ctr")
-        held = await cluster.apply_status(ref, written.wire(), held["metadata"]["resourceVersion"])
+        held = await cluster.replace_status(ref, written.wire(), held["metadata"]["resourceVersion"])
         assert read_status(held["status"]) == written, f"after {happening.__name__}; before: {before}"

@@ -565,6 +565,21 @@ def test_a_pin_to_a_version_that_was_pinned_before_is_rolled_out_again(first: Wo
         assert first.serving_versions == {"1"}
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["lost", "from a backup"])
+def test_a_request_is_not_done_again_after_status_was_lost(first: World, old: bool) -> None:
+    backup = first.status
+    first.annotations["viridian.dev/request"] = "retrain/7f3a"
+    first.run(lambda w: w.status.update is not None and w.status.update.number == 2)
+    first.settle()
+    first.status = backup if old else ModelUpdateStatus()
+    for _ in range(10):
+        first.step()
+        first.tick(5)
+    assert first.status.last_request and first.status.last_request.outcome == "Refused"
+    assert first.status.update is None or first.status.update.number == 1
+    assert first.status.champion and first.status.champion.version == "2"
+
+
 def test_an_alias_does_not_crown_a_version_that_failed() -> None:
     world = World()
     world.unhealthy.add("1")

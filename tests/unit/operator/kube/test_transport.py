@@ -119,16 +119,16 @@ async def test_deleting_what_is_gone_is_no_error_but_an_unserved_kind_is(
 async def test_requests_say_who_asks_and_carry_preconditions(server: ScriptedServer, cluster: ApiCluster) -> None:
     server.then(ok({}))
     await cluster.delete(JOB, "n", "x", uid="u-1", propagation="Foreground")
-    await cluster.apply_status(ObjectRef(MODEL_UPDATE, "n", "ctr", "u-2"), {"phase": "Idle"}, "17")
+    await cluster.replace_status(ObjectRef(MODEL_UPDATE, "n", "ctr", "u-2"), {"phase": "Idle"}, "17")
     await cluster.list(JOB, "n", {"b": "2", "a": "1"})
-    (_, path, headers, body), (method, status_path, _, applied), (_, listing, _, _) = server.seen
+    (_, path, headers, body), (method, status_path, _, replaced), (_, listing, _, _) = server.seen
     assert headers["User-Agent"].startswith("viridian-operator/")
     assert path == "/apis/batch/v1/namespaces/n/jobs/x"
     assert (body["preconditions"], body["propagationPolicy"]) == ({"uid": "u-1"}, "Foreground")
-    assert method == "PATCH"
+    assert method == "PUT"
     assert status_path.startswith("/apis/viridian.dev/v1alpha1/namespaces/n/modelupdates/ctr/status?")
     assert "fieldManager=viridian-operator" in status_path
-    assert applied["metadata"] == {"namespace": "n", "name": "ctr", "uid": "u-2", "resourceVersion": "17"}
+    assert replaced["metadata"] == {"namespace": "n", "name": "ctr", "uid": "u-2", "resourceVersion": "17"}
     assert unquote(listing).endswith("/jobs?labelSelector=a=1,b=2")
 
 

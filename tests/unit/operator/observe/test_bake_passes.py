@@ -29,7 +29,7 @@ KEY = Key("recsys", "ctr")
 class Cluster(ApplyingCluster):
     """Keeps status, too."""
 
-    async def apply_status(self, ref: ObjectRef, status: dict[str, Any], _version: str) -> None:
+    async def replace_status(self, ref: ObjectRef, status: dict[str, Any], _version: str) -> None:
         self.objects["ModelUpdate", ref.name]["status"] = status
 
     @property

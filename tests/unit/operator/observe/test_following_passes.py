@@ -29,7 +29,7 @@ class Cluster(ApplyingCluster):
 
     reads = 0
 
-    async def apply_status(self, ref: ObjectRef, status: dict[str, Any], _version: str) -> None:
+    async def replace_status(self, ref: ObjectRef, status: dict[str, Any], _version: str) -> None:
         self.objects["ModelUpdate", ref.name]["status"] = status
 
     async def get(self, *arguments: Any) -> Any:
