@@ -302,8 +302,12 @@ class Load:
                 self._golden.reload()
             if self._options.live:
                 versions = {f"{seen.version} {seen.digest[:19]}": seen.count for seen in self._seen.values()}
-                line = {"t": round(time.monotonic() - self._start, 2), **self._total()}
+                line = {"t": round(time.monotonic() - self._start, 2), **self._total(), "reasons": self._reasons()}
                 print(json.dumps(line | {"inFlight": len(self._tasks), "versions": versions}), flush=True)
+
+    def _reasons(self) -> dict[str, dict[str, int]]:
+        """Why requests failed, by mode."""
+        return {mode: dict(tally.reasons) for mode, tally in self._tallies.items()}
 
     def _total(self) -> dict[str, int]:
         total: Counter[str] = Counter()

@@ -9,13 +9,14 @@ import pytest
 from apiserver import ApiServer
 from loop.installing import SYSTEM
 from loop.space import Space
+from operators import until
 from redis_server import RedisServer
 
 from faults.proxy import Proxy
 from faults.registry import RegistryProxy
 from faults.timeline import Timeline
 from faults.world import World
-from viridian_demo.commands import Tools
+from viridian_demo.commands import CommandFailed, Tools
 from viridian_local.addresses import HOST
 from viridian_operator.api.crd import render
 
@@ -41,7 +42,8 @@ def tools() -> Iterator[Tools]:
     assert kubeconfig, "KUBECONFIG names no cluster: start one with `make cluster-up`, or leave these tests out"
     tools = Tools.find(kubeconfig, os.environ.get("VIRIDIAN_BIN_DIR"))
     tools.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render())
-    tools.kubectl("wait", "--for=condition=Established", "crd/modelupdates.viridian.dev", "--timeout=60s")
+    # it is established a moment before it is served
+    until(lambda: _served(tools), "the API server serves ModelUpdates", 60)
     installed = tools.kubectl("get", "deployment", "viridian", "-n", SYSTEM, "--ignore-not-found", "-o", "name").strip()
     if installed:
         size = tools.get("deployment", "viridian", SYSTEM)["spec"]["replicas"]
@@ -49,6 +51,14 @@ def tools() -> Iterator[Tools]:
     yield tools
     if installed:
         tools.kubectl("scale", installed, "-n", SYSTEM, f"--replicas={size}")
+
+
+def _served(tools: Tools) -> bool:
+    try:
+        tools.kubectl("get", "modelupdates", "--all-namespaces")
+    except CommandFailed:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def no_request_lost(world: World, mark: Mark) -> dict[str, int]:
     counted = world.load.since(mark.counters)
     assert counted["sent"] > 0
     bad = {name: counted[name] for name in ("failed", "mixed", "wrong")}
-    assert not any(bad.values()), f"{bad} of {counted['sent']}"
+    assert not any(bad.values()), f"{bad} of {counted['sent']}; all failures: {world.load.reasons}"
     return counted
 
 

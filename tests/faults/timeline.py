@@ -53,6 +53,7 @@ class Timeline(ThreadedServer):
         self._changes: list[Change] = []
         self._now: dict[tuple[str, str], Object] = {}
         self._versions: dict[str, str] = {}
+        self._broken: BaseException | None = None
 
     def since(self, version: int = 0) -> list[Change]:
         """Changes after ``version`` in their true order."""
@@ -83,11 +84,13 @@ class Timeline(ThreadedServer):
         while True:
             with self._news:
                 seen = len(self._changes)
+            assert self._broken is None, f"a watch ended: {self._broken!r}"
             if found := look():
                 return found
             with self._news:
-                changed = self._news.wait_for(lambda: len(self._changes) > seen, deadline - time.monotonic())  # noqa: B023
-            assert changed, f"not within {seconds:.0f} s: {what}"
+                left = deadline - time.monotonic()
+                news = self._news.wait_for(lambda: self._broken or len(self._changes) > seen, left)  # noqa: B023
+            assert news, f"not within {seconds:.0f} s: {what}"
 
     async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._upstream.context)
@@ -97,11 +100,20 @@ class Timeline(ThreadedServer):
             for kind in PATHS:  # one that cannot be listed is a failed start, not a kind of which nothing is ever seen
                 await self._list(kind)
             watches = [asyncio.create_task(self._follow(kind)) for kind in PATHS]
+            for watch in watches:
+                watch.add_done_callback(self._ended)
             self._ready.set()
             await self._stop.wait()
             for watch in watches:
                 watch.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
+
+    def _ended(self, watch: asyncio.Task[None]) -> None:
+        """What is no longer watched must not look as if nothing happened."""
+        if not watch.cancelled():
+            with self._news:
+                self._broken = watch.exception()
+                self._news.notify_all()
 
     async def _list(self, kind: str) -> None:
         async with self._session.get(PATHS[kind].format(self._namespace), raise_for_status=True) as answer:

@@ -73,13 +73,17 @@ def _remember(d: Draft, found: RegisteredVersion) -> bool:
     if known is not None and known.model == found.model:
         return True
     if d.spec.data is not None and heads is None:
-        d.waiting = f"version {found.version} waits for the event log: {d.seen.heads_error or 'not read yet'}"
-        d.ask_again()
+        _await_log(d, found)
         return False
     offsets = dict(heads.offsets) if d.spec.data is not None and heads is not None else {}
     followed = Followed(version=found.version, digest=found.digest, since=d.now, offsets=offsets)
     d.put(followed=followed, backoff=Backoff())
     return True
+
+
+def _await_log(d: Draft, found: RegisteredVersion) -> None:
+    d.waiting = f"version {found.version} waits for the event log: {d.seen.heads_error or 'not read yet'}"
+    d.ask_again()
 
 
 def _may_try(d: Draft, found: RegisteredVersion) -> bool:
@@ -100,8 +104,7 @@ def _try(d: Draft, wanted: Follow, found: RegisteredVersion) -> None:
         return
     heads = d.seen.heads
     if heads is None:
-        d.waiting = f"version {found.version} waits for the event log: {d.seen.heads_error or 'not read yet'}"
-        d.ask_again()
+        _await_log(d, found)
         return
     window = _unseen(d, found, heads)
     missing = _wanted_events(d) - size(window)

@@ -28,9 +28,8 @@ class Refused(Exception):
 
 def answer_request(d: Draft) -> None:
     """Acknowledge the newest request and do it, or say why not."""
-    text = d.seen.annotations.get(ANNOTATION_REQUEST, "").strip()
-    known = _recorded(text)
-    if not text or (d.status.last_request and d.status.last_request.text == known):
+    text = _unanswered(d)
+    if not text:
         return
     try:
         request = parse_request(text)
@@ -39,16 +38,27 @@ def answer_request(d: Draft) -> None:
         outcome = "Accepted"
     except (ValueError, Refused) as problem:
         message, outcome = str(problem), "Refused"
-    d.put(last_request=Request(text=known, outcome=outcome, message=message, at=d.now))
-    d.note(Reason.REQUESTED, f"{known}: {outcome}: {message}", warn=outcome == "Refused")
+    _answer(d, text, outcome, message)
 
 
 def refuse_unknown_request(d: Draft) -> None:
     """After status was lost nobody knows whether the newest request was answered: it is not done a second time."""
-    text = _recorded(d.seen.annotations.get(ANNOTATION_REQUEST, "").strip())
-    if text and not (d.status.last_request and d.status.last_request.text == text):
+    if text := _unanswered(d):
         message = "status was rebuilt, and it may have been done before: ask again with another nonce"
-        d.put(last_request=Request(text=text, outcome="Refused", message=message, at=d.now))
+        _answer(d, text, "Refused", message)
+
+
+def _unanswered(d: Draft) -> str:
+    """The newest request, if it was not answered yet."""
+    text = d.seen.annotations.get(ANNOTATION_REQUEST, "").strip()
+    last = d.status.last_request
+    return "" if last and last.text == _recorded(text) else text
+
+
+def _answer(d: Draft, text: str, outcome: str, message: str) -> None:
+    known = _recorded(text)
+    d.put(last_request=Request(text=known, outcome=outcome, message=message, at=d.now))
+    d.note(Reason.REQUESTED, f"{known}: {outcome}: {message}", warn=outcome == "Refused")
 
 
 def _recorded(text: str) -> str:

@@ -40,6 +40,12 @@ class Counting:
         """What was counted since ``before``."""
         return {name: count - before[name] for name, count in self.counters().items()}
 
+    @property
+    def reasons(self) -> dict[str, dict[str, int]]:
+        """Why requests failed since the start, by mode."""
+        with self._news:
+            return self._latest.get("reasons") or {}
+
     def stop(self) -> dict[str, Any]:
         """Stop it; returns its summary."""
         self._end()

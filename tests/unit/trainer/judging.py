@@ -22,6 +22,21 @@ FRACTION = 0.25
 Result = Mapping[str, Any]
 
 
+def evaluation(task: TrainInput, candidate: Result, champion: Result | None, gate: Gate) -> EvaluateInput:
+    """What an evaluation of ``candidate`` is told, from the results of trainings."""
+    return EvaluateInput(
+        update=task.update,
+        model_name=task.model_name,
+        data=task.data,
+        parent=VersionRef(champion["version"], champion["digest"]) if champion else None,
+        candidate=VersionRef(candidate["version"], candidate["digest"]),
+        reference=None,
+        holdout=Window.parse(candidate["holdout"]),
+        gate=gate,
+        predicted=predicted_window(candidate),
+    )
+
+
 @dataclass
 class Judged:
     """One log and one registry; ``split`` decides how candidates are judged."""
@@ -55,17 +70,7 @@ class Judged:
     def input(self, task: TrainInput, candidate: Result, champion: Result | None, **gate: Any) -> EvaluateInput:
         """What an evaluation is told."""
         rules = {"margin": 0.02, "minEvents": 100, "split": self.split, **gate}
-        return EvaluateInput(
-            update=task.update,
-            model_name=task.model_name,
-            data=task.data,
-            parent=VersionRef(champion["version"], champion["digest"]) if champion else None,
-            candidate=VersionRef(candidate["version"], candidate["digest"]),
-            reference=None,
-            holdout=Window.parse(candidate["holdout"]),
-            gate=Gate.model_validate(rules),
-            predicted=predicted_window(candidate),
-        )
+        return evaluation(task, candidate, champion, Gate.model_validate(rules))
 
     def judge(self, task: TrainInput, candidate: Result, champion: Result | None, **gate: Any) -> dict[str, Any]:
         return evaluate_task(self.input(task, candidate, champion, **gate), self.log, self.registry)

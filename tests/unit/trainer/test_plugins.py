@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judging import evaluation
 from worlds import data, following, parquet, rows, train_in, training
 
 from viridian_model.inference import inputs_of_rows
@@ -17,9 +18,8 @@ from viridian_server.inference import answer
 from viridian_server.loading import load
 from viridian_server.revision import read_revision
 from viridian_server.settings import read_settings
-from viridian_trainer.environment import EvaluateInput, TrainInput, VersionRef
+from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadConfig
-from viridian_trainer.eventlog import Window
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.spec import Gate
 from viridian_trainer.task import evaluate_task
@@ -51,17 +51,8 @@ def with_history(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def judge(folder: Path, task: TrainInput, log: Any, outcome: Any, champion: Any) -> dict[str, Any]:
-    evaluation = EvaluateInput(
-        update=task.update,
-        model_name=task.model_name,
-        data=task.data,
-        parent=VersionRef(champion["version"], champion["digest"]) if champion else None,
-        candidate=VersionRef(outcome["version"], outcome["digest"]),
-        reference=None,
-        holdout=Window.parse(outcome["holdout"]),
-        gate=Gate(margin=0.05, min_events=200),
-    )
-    return evaluate_task(evaluation, log, FolderRegistry(folder), evidence=False)
+    told = evaluation(task, outcome, champion, Gate(margin=0.05, min_events=200))
+    return evaluate_task(told, log, FolderRegistry(folder), evidence=False)
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

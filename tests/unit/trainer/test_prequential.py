@@ -67,13 +67,10 @@ def test_predictions_are_those_of_the_weights_from_before_the_slice(world: Judge
     assert bundle.manifest.merkle_root != before.manifest.merkle_root
 
 
-def test_the_untrained_tail_is_the_head_of_the_next_window_and_every_event_is_trained_once(world: Judged) -> None:
-    world.append(rows(0, 3000, **FAULTS))
-    task = world.task()
-    first, _ = world.train(task)
-    world.append(rows(3000, 2000, **FAULTS))
-    following = world.next(task, first)
-    second, _ = world.train(following)
+def test_the_untrained_tail_is_the_head_of_the_next_window_and_every_event_is_trained_once(
+    pair: tuple[Judged, Any, Any, Any],
+) -> None:
+    world, following, first, second = pair
     assert following.window.start == first["holdout"]["from"]
     where = ("--registry", str(world.folder / "r"), "--parquet", str(world.folder / "log"), "--model", "ctr")
     for verb, found in (("inspect", "exactly once"), ("replay", "bit for bit")):

@@ -6,50 +6,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from answering import Server, hang
-from applying_cluster import ApplyingCluster, body, revision, spec, update
+from applying_cluster import body, revision, spec, update
+from passes import KEY, StatusCluster, reconciler
 
 from viridian_operator.api import names
 from viridian_operator.api.base import rfc3339
-from viridian_operator.api.status import Bake, ModelUpdateStatus, Phase, read_status
-from viridian_operator.kube.events import EventRecorder
-from viridian_operator.kube.resources import Key, ObjectRef
-from viridian_operator.runtime.metrics import Metrics
-from viridian_operator.runtime.reconcile import Reconciler
-from viridian_operator.runtime.settings import Settings
+from viridian_operator.api.status import Bake, ModelUpdateStatus, Phase
+from viridian_operator.kube.resources import Key
 from viridian_operator.runtime.worker import Gone
-from viridian_operator.sources.poller import HeadsPoller
-
-KEY = Key("recsys", "ctr")
-
-
-class Cluster(ApplyingCluster):
-    """Keeps status, too."""
-
-    async def replace_status(self, ref: ObjectRef, status: dict[str, Any], _version: str) -> None:
-        self.objects["ModelUpdate", ref.name]["status"] = status
-
-    @property
-    def status(self) -> ModelUpdateStatus:
-        return read_status(self.objects["ModelUpdate", "ctr"]["status"])
 
 
 class Passes:
     """The reconciler, with times of its passes."""
 
     def __init__(self) -> None:
-        self.cluster, self.woken = Cluster(), asyncio.Queue[Key]()
-        self.reconciler = Reconciler(
-            cluster=self.cluster,  # type: ignore[arg-type]
-            recorder=EventRecorder(self.cluster, instance="test"),  # type: ignore[arg-type]
-            metrics=Metrics(),
-            poller=HeadsPoller(self.woken.put_nowait),
-            settings=Settings(),
-            wake=self.woken.put_nowait,
-        )
+        self.cluster, self.woken = StatusCluster(), asyncio.Queue[Key]()
+        self.reconciler = reconciler(self.cluster, self.woken.put_nowait)
 
     def pod(self, hash_: str, port: int) -> None:
         meta = {"name": f"ctr-{hash_}-0", "namespace": "recsys"}
@@ -89,7 +64,7 @@ async def passes(server: Server) -> AsyncIterator[Passes]:
     await found.reconciler.aclose()
 
 
-def outcomes(cluster: Cluster) -> dict[str, str]:
+def outcomes(cluster: StatusCluster) -> dict[str, str]:
     found = cluster.status.update
     assert found is not None
     assert found.bake is not None

@@ -9,56 +9,23 @@ from typing import Any
 
 import aiohttp
 import pytest
-from applying_cluster import ApplyingCluster, body, spec
+from applying_cluster import body, spec
+from passes import KEY, StatusCluster, reconciler
 
-from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase, read_status
-from viridian_operator.kube.events import EventRecorder
-from viridian_operator.kube.resources import Key, ObjectRef
+from viridian_operator.api.status import Kind, Phase
+from viridian_operator.kube.resources import Key
 from viridian_operator.runtime import reconcile
-from viridian_operator.runtime.metrics import Metrics
-from viridian_operator.runtime.reconcile import Reconciler
-from viridian_operator.runtime.settings import Settings
-from viridian_operator.sources.poller import HeadsPoller
 
-KEY = Key("recsys", "ctr")
 API = "/api/2.0/mlflow"
-
-
-class Cluster(ApplyingCluster):
-    """Keeps status, too, and counts what is read."""
-
-    reads = 0
-
-    async def replace_status(self, ref: ObjectRef, status: dict[str, Any], _version: str) -> None:
-        self.objects["ModelUpdate", ref.name]["status"] = status
-
-    async def get(self, *arguments: Any) -> Any:
-        self.reads += 1
-        return await super().get(*arguments)
-
-    async def list(self, *arguments: Any, **more: Any) -> Any:
-        self.reads += 1
-        return await super().list(*arguments, **more)
-
-    @property
-    def status(self) -> ModelUpdateStatus:
-        return read_status(self.objects["ModelUpdate", "ctr"].get("status"))
 
 
 class Following:
     """The reconciler, a registry, and somebody who trains elsewhere."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self.cluster, self.woken = Cluster(), asyncio.Queue[Key]()
+        self.cluster, self.woken = StatusCluster(), asyncio.Queue[Key]()
         self.url, self.session, self.model = url, session, f"ranking-{uuid.uuid4().hex[:6]}"
-        self.reconciler = Reconciler(
-            cluster=self.cluster,  # type: ignore[arg-type]
-            recorder=EventRecorder(self.cluster, instance="test"),  # type: ignore[arg-type]
-            metrics=Metrics(),
-            poller=HeadsPoller(self.woken.put_nowait),
-            settings=Settings(),
-            wake=self.woken.put_nowait,
-        )
+        self.reconciler = reconciler(self.cluster, self.woken.put_nowait)
         wanted = spec(
             model={"name": self.model},
             registry={"trackingURI": url},
