@@ -19,7 +19,7 @@ from viridian_operator.api.status import (
     Update,
 )
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.tags import QUARANTINE, owe_tag
+from viridian_operator.decide.tags import PROMOTED, QUARANTINE, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -148,6 +148,7 @@ def _crown(d: Draft, champion: Champion, *, full: bool) -> None:
         since_full=0 if full else d.status.since_full + 1,
         reference=champion.model if full else reference or champion.model,
     )
+    owe_tag(d, champion.version, PROMOTED, str(d.update.number))
     aliases = {"champion": champion.version}
     if old:
         aliases["previous"] = old.version
@@ -167,6 +168,8 @@ def _dethrone(d: Draft, digest: str) -> None:
 
 def want_aliases(d: Draft, aliases: dict[str, str]) -> None:
     """Owe the registry these aliases until it is seen to have them."""
-    wanted = {**d.status.aliases.wanted, **aliases}
-    if wanted != d.status.aliases.wanted:
-        d.put(aliases=d.status.aliases.but(wanted=wanted, confirmed=False))
+    old = d.status.aliases
+    wanted = {**old.wanted, **aliases}
+    if wanted != old.wanted:
+        foreign = {alias: version for alias, version in old.foreign.items() if alias not in aliases}
+        d.put(aliases=old.but(wanted=wanted, confirmed=False, foreign=foreign))

@@ -157,7 +157,10 @@ def quarantine_respected(p: Picture) -> str:
 
 
 def lineage_together(p: Picture) -> str:
-    """Champion, watermark and wanted alias move together, with promotions only (8)."""
+    """Champion, watermark and wanted alias move together, with promotions only (8).
+
+    What is followed may be the champion already, which a pin or a person had taken out of service.
+    """
     update, champion = p.status.update, p.status.champion
     if champion is None:
         return ""
@@ -168,7 +171,8 @@ def lineage_together(p: Picture) -> str:
         return ""
     crowned = champion.model == update.candidate.model
     if update.phase is not Phase.SUCCEEDED:
-        return f"update {update.number} is {update.phase}, but its version is champion" if crowned else ""
+        early = crowned and update.parent != champion.model
+        return f"update {update.number} is {update.phase}, but its version is champion" if early else ""
     if crowned and champion.watermark == update.candidate.trained_to:
         return ""
     return f"update {update.number} succeeded, but champion or watermark is another one's"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import CONTENDS, Aliases, Backoff, Champion, Colour, Phase, Revision
+from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.requests import refuse_unknown_request
+from viridian_operator.decide.tags import PROMOTED
 from viridian_operator.decide.window import total
 
 
@@ -114,21 +115,26 @@ def _recover_champion(d: Draft, version: str) -> None:
         d.put(recovering=None)
     elif registry.version is None or registry.version.version != version or registry.aliases is None:
         d.ask_again()
-    elif "champion" not in registry.aliases or _failed(d, version):
-        d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
-    elif registry.aliases["champion"] != version:
-        # what serves never passed its bake, or was pinned: the lineage goes on from the champion
-        d.put(recovering=registry.aliases["champion"])
     else:
-        d.put(champion=_champion(d, registry.version), recovering=None)
+        _choose_champion(d, registry.version, registry.aliases.get("champion"))
 
 
-def _failed(d: Draft, version: str) -> bool:
-    """Whether status remembers that this version came to nothing: an alias that a person moved does not crown it."""
-    update = d.status.update
-    if update is None or update.running or update.candidate is None or update.candidate.version != version:
-        return False
-    return update.kind in CONTENDS and update.phase is not Phase.SUCCEEDED
+def _choose_champion(d: Draft, found: RegisteredVersion, alias: str | None) -> None:
+    """The version that the alias names, or else what serves; only one that was promoted.
+
+    An alias can be moved by a person while nobody remembers where it belongs, and is no instruction to serve.
+    """
+    active, disowned = d.status.active, d.status.aliases.foreign.get("champion")
+    if alias and alias not in (found.version, disowned):
+        d.put(recovering=alias)
+    elif PROMOTED in found.tags:
+        d.put(champion=_champion(d, found), recovering=None)
+        if disowned:
+            d.put(aliases=d.status.aliases.but(wanted={"champion": found.version}, confirmed=True))
+    elif alias == found.version and active and active.version != alias:
+        d.put(aliases=Aliases(foreign={"champion": alias}), recovering=active.version)
+    else:
+        d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
 
 
 def _champion(d: Draft, version: RegisteredVersion) -> Champion | None:

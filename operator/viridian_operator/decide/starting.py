@@ -102,7 +102,9 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
         holdout=window,
     )
     d.wake_off_version = None  # its end is followed by another look
-    _begin(d, Kind.FOLLOW, trigger, candidate=candidate, window=window, total=total if window else None)
+    parent = d.status.champion.model if d.status.champion else None
+    fields = {"window": window, "total": total if window else None, "parent": parent}
+    _begin(d, Kind.FOLLOW, trigger, candidate=candidate, **fields)
     gate = f" on {size(window)} events" if window else " without a gate"
     d.note(Reason.QUEUED, f"update {d.update.number} rolls out version {version.version}, {trigger.detail},{gate}")
     if window is None:

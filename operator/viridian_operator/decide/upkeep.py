@@ -8,6 +8,7 @@ from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
 from viridian_operator.api.status import CONTENDS, Kind, Phase, Revision
 from viridian_operator.decide import evaluating, training
+from viridian_operator.decide.aliases import left_alone
 from viridian_operator.decide.capacity import replaces
 from viridian_operator.decide.check_jobs import TASK, wanted_jobs
 from viridian_operator.decide.decision import (
@@ -26,6 +27,7 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.jobs import retry_at
 from viridian_operator.decide.observation import JobState, JobView, ServiceView
 from viridian_operator.decide.preparing import preview_size
+from viridian_operator.decide.tags import PROMOTED
 from viridian_operator.decide.traffic import stood_in_for, traffic_target
 
 ACTIVE, PREVIEW, PREVIOUS = "active", "preview", "previous"
@@ -220,9 +222,11 @@ def _aliases(d: Draft) -> Iterator[Action]:
     if aliases.confirmed or not aliases.wanted:
         return
     d.ask_again()
-    if found is None:
+    # written last: whoever finds the alias without a status must find that the version was promoted
+    if found is None or any(tag.key == PROMOTED for tag in d.status.owed_tags):
         return
-    owed = tuple((alias, version) for alias, version in aliases.wanted.items() if found.get(alias) != version)
+    left = left_alone(d)
+    owed = tuple((a, v) for a, v in aliases.wanted.items() if found.get(a) != v and a not in left)
     if owed:
         yield SetAliases(wanted=owed)
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from viridian_operator.api.follow import Follow
 from viridian_operator.api.status import Offsets, Window
 from viridian_operator.decide.observation import RegisteredVersion, Registry
-from viridian_operator.decide.tags import GAPS, QUARANTINE, VERDICT
+from viridian_operator.decide.tags import TAGS
 from viridian_operator.registry.artifacts import artifacts, digest_of
 from viridian_operator.registry.errors import NotFound, RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
@@ -109,7 +109,7 @@ def registered(version: ModelVersion) -> RegisteredVersion:
         event_time=_number(tags.get("viridian.event-time")),
         kind=tags.get("viridian.kind", ""),
         golden=_golden(tags.get("viridian.golden")),
-        tags={key: tags[key] for key in (VERDICT, QUARANTINE, GAPS) if key in tags},
+        tags={key: tags[key] for key in TAGS if key in tags},
     )
 
 

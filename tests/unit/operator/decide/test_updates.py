@@ -594,6 +594,21 @@ def test_an_alias_does_not_crown_a_version_that_failed() -> None:
     assert world.status.champion is None
 
 
+def test_an_alias_moved_while_status_is_lost_crowns_nothing_that_was_never_promoted(first: World) -> None:
+    more_events(first)
+    first.verdicts["2"] = "Reject"
+    first.settle()
+    first.aliases["champion"] = "2"
+    first.status = ModelUpdateStatus()
+    for _ in range(8):
+        first.step()
+        first.tick(2)
+    assert first.status.champion and first.status.champion.version == "1"
+    assert first.status.aliases.foreign == {"champion": "2"}
+    assert first.aliases["champion"] == "2"
+    assert first.serving_versions == {"1"}
+
+
 def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> None:
     first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 99, "reason": "typo here"}})
     for _ in range(3):
