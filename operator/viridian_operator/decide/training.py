@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.gate import Split
 from viridian_operator.api.status import Attempts, Candidate, Kind, Phase, Update, Window
+from viridian_operator.api.training import Training
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.gaps import gaps_after
@@ -26,16 +27,19 @@ _REGISTRY_GRACE = timedelta(minutes=10)
 
 def queued(d: Draft) -> None:
     """Wait until the Job's pods run."""
+    wanted = _wanted(d)
+    if wanted is None:
+        return
     job = _job(d)
-    if job is None and d.update.attempts.seen and d.spec.training:
-        vanished(d, task=TASK, again=Phase.QUEUED, limit=d.spec.training.deadlines.queued)
+    if job is None and d.update.attempts.seen:
+        vanished(d, task=TASK, again=Phase.QUEUED, limit=wanted.deadlines.queued)
     elif job is None and not d.seen.slot.granted:
         _await_slot(d)
-    elif await_capacity(d, job) and d.spec.training:
+    elif await_capacity(d, job):
         d.enter(
             Phase.TRAINING,
             f"{TASK} attempt {d.update.attempts.number} runs",
-            limit=d.spec.training.deadlines.running,
+            limit=wanted.deadlines.running,
         )
         d.note(Reason.TRAINING_STARTED, f"update {d.update.number} trains, attempt {d.update.attempts.number}")
 
@@ -51,10 +55,10 @@ def _await_slot(d: Draft) -> None:
 
 def training(d: Draft) -> None:
     """Wait for the Job's end, and believe its result only where the registry agrees."""
-    if d.spec.training is None:
-        finish(d, Phase.FAILED, Reason.INVALID_SPEC, "spec.training was removed while it trained")
+    wanted = _wanted(d)
+    if wanted is None:
         return
-    job, queue = _job(d), d.spec.training.deadlines.queued
+    job, queue = _job(d), wanted.deadlines.queued
     if job is None:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.FAILED:
@@ -63,6 +67,13 @@ def training(d: Draft) -> None:
         _complete(d, job)
     elif d.overdue:
         finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+
+
+def _wanted(d: Draft) -> Training | None:
+    """How it is to be trained; without that (a new strategy may need no training) the update ends."""
+    if d.spec.training is None:
+        finish(d, Phase.FAILED, Reason.INVALID_SPEC, "spec.training was removed while it trained")
+    return d.spec.training
 
 
 def _job(d: Draft) -> JobView | None:

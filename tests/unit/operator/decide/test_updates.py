@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from simulation import START, UID, World, spec
+from simulation import START, UID, World, following, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
@@ -615,6 +615,16 @@ def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> 
         first.step()
         first.tick(5)
     assert condition(first, "Stalled") == "True"
+    assert first.serving_versions == {"1"}
+
+
+@pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.TRAINING])
+def test_a_training_whose_section_is_gone_ends(first: World, phase: Phase) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.update is not None and w.status.update.phase is phase, seconds=0.1)
+    first.spec = following()
+    first.settle()
+    ended(first, Phase.FAILED, "InvalidSpec")
     assert first.serving_versions == {"1"}
 
 
