@@ -1,4 +1,4 @@
-"""Verdicts, promotions and quarantines are told to the registry by tags; owed while it is down, dropped once seen there."""
+"""Verdicts, promotions and quarantines are told to the registry by tags; owed while it is down, dropped once seen."""
 
 from __future__ import annotations
 
