@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import CONTENDS, Aliases, Backoff, Champion, Colour, Phase, Revision
+from viridian_operator.api.status import CONTENDS, Aliases, Backoff, Champion, Colour, Phase, Quarantined, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.requests import refuse_unknown_request
+from viridian_operator.decide.tags import LIFTED, QUARANTINE
 from viridian_operator.decide.window import total
 
 
@@ -120,7 +121,16 @@ def _recover_champion(d: Draft, version: str) -> None:
         # what serves never passed its bake, or was pinned: the lineage goes on from the champion
         d.put(recovering=registry.aliases["champion"])
     else:
+        _remember_quarantine(d, registry.version)
         d.put(champion=_champion(d, registry.version), recovering=None)
+
+
+def _remember_quarantine(d: Draft, version: RegisteredVersion) -> None:
+    """The registry knows of quarantines that a lost status does not."""
+    reason = version.tags.get(QUARANTINE, LIFTED)
+    if reason != LIFTED and d.status.quarantined(version.digest) is None:
+        entry = Quarantined(digest=version.digest, version=version.version, reason=reason, update=0, at=d.now)
+        d.put(quarantine=[*d.status.quarantine, entry])
 
 
 def _failed(d: Draft, version: str) -> bool:
