@@ -33,7 +33,7 @@ class Drift(ApiModel):
     """A rise of the loss of what serves, noticed by a monitor that follows the event log."""
 
     delta: float = Field(
-        default=0.002, ge=1e-9, le=0.5, description="of ADWIN: the smaller, the fewer false alarms and the later"
+        default=0.03, ge=1e-9, le=0.5, description="of ADWIN: the smaller, the fewer false alarms and the later"
     )
     template: PodTemplate = Field(
         description="pod template of the monitor; the first container runs the trainer image, which needs no GPU for it"

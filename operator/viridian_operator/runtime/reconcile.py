@@ -41,8 +41,9 @@ from viridian_operator.runtime.metrics import Metrics
 from viridian_operator.runtime.settings import Settings
 from viridian_operator.runtime.slots import TrainingSlots
 from viridian_operator.runtime.worker import Gone
+from viridian_operator.sources.drift import DriftFindings
 from viridian_operator.sources.errors import SourceError
-from viridian_operator.sources.poller import HeadsPoller, Reading
+from viridian_operator.sources.poller import DriftWatch, HeadsPoller, Reading
 from viridian_operator.sources.redis_stream import Heads
 
 #: how old heads of an event log may be when a window is fixed
@@ -144,6 +145,7 @@ class Reconciler:
             heads=lambda: self._heads(subject),
             registry=lambda: self._registry(subject),
             count_back=lambda heads, counts: self._count_back(subject, heads, counts),
+            drift=lambda: self._drift(subject),
             resync=resync,
         )
         if resync:
@@ -225,11 +227,15 @@ class Reconciler:
         source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
         return await self.poller.newest(source, heads, counts) if source else {}
 
+    async def _drift(self, subject: Subject) -> DriftFindings | None:
+        source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
+        return await self.poller.findings(source, subject.body["metadata"]["uid"]) if source else None
+
     async def _registry(self, subject: Subject) -> MlflowRegistry:
         return await open_registry(self.cluster, self.session, subject.key.namespace, subject.spec)
 
     async def _watch_log(self, subject: Subject, decision: Decision) -> None:
-        if decision.wake_at_total is None:
+        if decision.wake_at_total is None and decision.wake_off_drift is None:
             self.poller.unwatch(subject.key)
             return
         try:
@@ -237,8 +243,10 @@ class Reconciler:
         except SourceError as error:
             log.warning("the event log is not watched: %s", error)
             return
+        known = decision.wake_off_drift
+        drift = DriftWatch(subject.body["metadata"]["uid"], known) if known is not None else None
         if source:
-            self.poller.watch(subject.key, source, decision.wake_at_total)
+            self.poller.watch(subject.key, source, decision.wake_at_total, drift)
 
     async def _watch_alias(self, subject: Subject, decision: Decision) -> None:
         follow, known = subject.spec.follow, decision.wake_off_version
