@@ -12,12 +12,11 @@ from typing import Any, cast
 
 from redis.exceptions import WatchError
 
+from viridian_trainer.drift.detector import MEMORY
 from viridian_trainer.errors import TaskError
 from viridian_trainer.eventlog import Offset
 from viridian_trainer.eventlog.redis_stream import RedisSource, reachable
 
-#: losses that are kept to begin with after a restart
-MEMORY = 10_000
 OFFSETS, DETECTION, ERROR, SCORED, LEFT_OUT = "offsets", "detection", "error", "scored", "leftOut"
 
 
