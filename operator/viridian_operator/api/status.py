@@ -255,6 +255,7 @@ class Update(ApiModel):
     split: str = Field(default="", description="gate.split when it started")
     outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
+    events: dict[str, int] = Field(default={}, description="counts of a training that failed for its data")
     candidate: Candidate | None = None
     evaluation: Evaluation | None = None
     green: Revision | None = None

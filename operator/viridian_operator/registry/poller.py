@@ -63,6 +63,14 @@ class AliasPoller[K: Hashable]:
         """``key`` follows nothing, or looks by itself."""
         self._watches.pop(key, None)
 
+    def hint(self, model: str) -> set[K]:
+        """Something happened to ``model``: look at its aliases now; returns whose are looked at."""
+        found = {key for key, watch in self._watches.items() if watch.model == model}
+        for key in found:
+            self._watches[key].next_at = self._clock()
+        self._changed.set()
+        return found
+
     async def aclose(self) -> None:
         """Stop polling."""
         if self._task is not None:

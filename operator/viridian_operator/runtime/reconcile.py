@@ -22,7 +22,7 @@ from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.api.check import problems
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import TERMINAL, ModelUpdateStatus, read_status
+from viridian_operator.api.status import TERMINAL, TRAINS, ModelUpdateStatus, Update, read_status
 from viridian_operator.decide.decision import Decision, Severity
 from viridian_operator.decide.step import decide, refuse
 from viridian_operator.kube.cluster import Cluster
@@ -75,6 +75,8 @@ class _Memory:
     resynced: float = 0.0
     failures: int = 0
     message: str = ""
+    #: registered model that the ModelUpdate follows; "" if it trains
+    follows: str = ""
 
 
 @dataclass
@@ -127,6 +129,13 @@ class Reconciler:
             return None
         return await self._pass(Subject(key, body, spec, status))
 
+    def hint(self, model: str) -> None:
+        """Something happened to a registered model: whoever follows an alias of it has that looked at, others look."""
+        looked_at = self.aliases.hint(model)
+        for key, memory in self.memory.items():
+            if memory.follows == model and key not in looked_at:
+                self.wake(key)
+
     async def aclose(self) -> None:
         """End the questions to pods and registries and close the connections."""
         await self.aliases.aclose()
@@ -135,6 +144,7 @@ class Reconciler:
 
     async def _pass(self, subject: Subject) -> float | None:
         memory = self.memory.setdefault(subject.key, _Memory())
+        memory.follows = subject.spec.model.name if subject.spec.follow else ""
         resync = time.monotonic() - memory.resynced > self.settings.resync
         now = datetime.now(UTC)
         sight = await self.observer.observe(
@@ -192,18 +202,20 @@ class Reconciler:
         active = decision.status.active
         self.metrics.model_event_time(subject.key, active.event_time if active else None)
         self.metrics.invariants_violated(subject.key, decision.violated)
-        self._count(subject.status, decision.status)
+        self._count(subject.key, subject.status, decision.status)
         if decision.reason != memory.message or decision.notes:
             memory.message = decision.reason
             fields = {"phase": decision.status.phase.value, "actions": [type(a).__name__ for a in decision.actions]}
             log.info("%s", decision.reason, extra={"fields": fields})
 
-    def _count(self, old: ModelUpdateStatus, new: ModelUpdateStatus) -> None:
+    def _count(self, key: Key, old: ModelUpdateStatus, new: ModelUpdateStatus) -> None:
         if new.update is None:
             return
         before = old.update if old.update and old.update.number == new.update.number else None
         for record in new.update.phases[len(before.phases) if before else 0 :]:
             self.metrics.phase_finished(record.phase, record.seconds)
+        if new.update.kind in TRAINS and (told := _events(new.update)) and not (before and _events(before)):
+            self.metrics.events_trained(key, told)
         if new.update.phase in TERMINAL and (before is None or before.phase not in TERMINAL):
             self.metrics.update_finished(new.update.phase)
 
@@ -273,6 +285,10 @@ class Reconciler:
         if refused != status:
             ref = ObjectRef(MODEL_UPDATE, key.namespace, key.name, body["metadata"]["uid"])
             await self.cluster.replace_status(ref, refused.wire(), body["metadata"]["resourceVersion"])
+
+
+def _events(update: Update) -> Mapping[str, int]:
+    return update.candidate.events if update.candidate else update.events
 
 
 def _read_status(raw: Mapping[str, Any] | None) -> ModelUpdateStatus:
