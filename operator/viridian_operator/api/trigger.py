@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
 
-from viridian_operator.api.base import ApiModel
+from viridian_operator.api.base import ApiModel, Opaque
 from viridian_operator.api.durations import Duration
-from viridian_operator.api.templates import PodTemplate
+from viridian_operator.api.templates import pod_template
 from viridian_operator.api.validation import POSITIVE, checked, rule
 
 _CRON = rule(
@@ -19,6 +20,9 @@ _JITTER = rule(
     "!has(self.jitter) || has(self.schedule)",
     "jitter spreads scheduled updates: give trigger.schedule, or leave jitter out",
 )
+
+
+_MonitorTemplate = Annotated[Opaque, WithJsonSchema(pod_template(containers=4, variables=64, volumes=16))]
 
 
 class Concurrency(StrEnum):
@@ -35,7 +39,7 @@ class Drift(ApiModel):
     delta: float = Field(
         default=0.03, ge=1e-9, le=0.5, description="of ADWIN: the smaller, the fewer false alarms and the later"
     )
-    template: PodTemplate = Field(
+    template: _MonitorTemplate = Field(
         description="pod template of the monitor; the first container runs the trainer image, which needs no GPU for it"
     )
 

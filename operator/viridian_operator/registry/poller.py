@@ -63,13 +63,12 @@ class AliasPoller[K: Hashable]:
         """``key`` follows nothing, or looks by itself."""
         self._watches.pop(key, None)
 
-    def hint(self, model: str) -> set[K]:
-        """Something happened to ``model``: look at its aliases now; returns whose are looked at."""
-        found = {key for key, watch in self._watches.items() if watch.model == model}
-        for key in found:
-            self._watches[key].next_at = self._clock()
+    def hint(self, model: str) -> None:
+        """Something happened to ``model``: look at its aliases now."""
+        for watch in self._watches.values():
+            if watch.model == model:
+                watch.next_at = self._clock()
         self._changed.set()
-        return found
 
     async def aclose(self) -> None:
         """Stop polling."""

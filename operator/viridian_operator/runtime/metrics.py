@@ -119,6 +119,12 @@ class Metrics:
             ["namespace", "name"],
             registry=registry,
         )
+        self._stale = Gauge(
+            "viridian_model_stale",
+            "1 while what serves is older than spec.freshness.maxAge, else 0; no series where that is not set or told",
+            ["namespace", "name"],
+            registry=registry,
+        )
         self._invariants = Gauge(
             "viridian_invariant_violated",
             "1 while an invariant of the blue-green protocol does not hold; no series while all do",
@@ -143,6 +149,7 @@ class Metrics:
         build.labels(version=__version__, python=platform.python_version()).set(1)
         self._phases: dict[Key, Phase] = {}
         self._served: set[Key] = set()
+        self._limited: set[Key] = set()
         self._violated: dict[Key, frozenset[str]] = {}
         self._counted: dict[Key, set[str]] = {}
         for phase in Phase:
@@ -184,6 +191,15 @@ class Metrics:
             self._served.add(key)
             self._event_time.labels(*key).set(event_time)
 
+    def model_stale(self, key: Key, stale: bool | None) -> None:
+        """Whether what serves for ``key`` is older than it may be; None if no limit is set, or its age is not known."""
+        if stale is not None:
+            self._limited.add(key)
+            self._stale.labels(*key).set(stale)
+        elif key in self._limited:
+            self._limited.discard(key)
+            self._stale.remove(*key)
+
     def invariants_violated(self, key: Key, names: Iterable[str]) -> None:
         """The invariants that do not hold for ``key`` now; those of before that hold again lose their series."""
         now = frozenset(names)
@@ -197,6 +213,7 @@ class Metrics:
     def forget(self, key: Key) -> None:
         """``key`` no longer exists."""
         self.invariants_violated(key, ())
+        self.model_stale(key, None)
         self._uncount(self._phases.pop(key, None))
         if key in self._served:
             self._served.discard(key)

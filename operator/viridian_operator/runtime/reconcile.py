@@ -20,7 +20,7 @@ from viridian_operator.act.errors import NameTaken
 from viridian_operator.act.executor import Executor
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.api.check import problems
-from viridian_operator.api.conditions import Reason
+from viridian_operator.api.conditions import Reason, Type
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import TERMINAL, TRAINS, ModelUpdateStatus, Update, read_status
 from viridian_operator.decide.decision import Decision, Severity
@@ -75,7 +75,7 @@ class _Memory:
     resynced: float = 0.0
     failures: int = 0
     message: str = ""
-    #: registered model that the ModelUpdate follows; "" if it trains
+    #: registered model of which a version is followed by its number; aliases are polled
     follows: str = ""
 
 
@@ -130,10 +130,10 @@ class Reconciler:
         return await self._pass(Subject(key, body, spec, status))
 
     def hint(self, model: str) -> None:
-        """Something happened to a registered model: whoever follows an alias of it has that looked at, others look."""
-        looked_at = self.aliases.hint(model)
+        """Something happened to a registered model: its aliases are looked at, and who waits for a version looks."""
+        self.aliases.hint(model)
         for key, memory in self.memory.items():
-            if memory.follows == model and key not in looked_at:
+            if memory.follows == model:
                 self.wake(key)
 
     async def aclose(self) -> None:
@@ -144,7 +144,7 @@ class Reconciler:
 
     async def _pass(self, subject: Subject) -> float | None:
         memory = self.memory.setdefault(subject.key, _Memory())
-        memory.follows = subject.spec.model.name if subject.spec.follow else ""
+        memory.follows = subject.spec.model.name if subject.spec.follow and subject.spec.follow.version else ""
         resync = time.monotonic() - memory.resynced > self.settings.resync
         now = datetime.now(UTC)
         sight = await self.observer.observe(
@@ -201,6 +201,7 @@ class Reconciler:
         self.metrics.phase(subject.key, decision.status.phase)
         active = decision.status.active
         self.metrics.model_event_time(subject.key, active.event_time if active else None)
+        self.metrics.model_stale(subject.key, _stale(subject.spec, decision.status))
         self.metrics.invariants_violated(subject.key, decision.violated)
         self._count(subject.key, subject.status, decision.status)
         if decision.reason != memory.message or decision.notes:
@@ -285,6 +286,12 @@ class Reconciler:
         if refused != status:
             ref = ObjectRef(MODEL_UPDATE, key.namespace, key.name, body["metadata"]["uid"])
             await self.cluster.replace_status(ref, refused.wire(), body["metadata"]["resourceVersion"])
+
+
+def _stale(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> bool | None:
+    if spec.freshness is None or status.fresh_at is None:
+        return None
+    return any(condition.type == Type.STALE and condition.status == "True" for condition in status.conditions)
 
 
 def _events(update: Update) -> Mapping[str, int]:

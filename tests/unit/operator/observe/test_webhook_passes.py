@@ -91,14 +91,10 @@ async def test_a_wrong_signature_is_counted_and_wakes_nobody(receiving: Receivin
 
 
 async def test_a_hint_that_is_none_costs_one_look_at_the_registry_and_no_pass(receiving: Receiving) -> None:
-    await receiving.hook(SECRET, "model_version_tag.set")
-    version = await receiving.publish()
+    await receiving.hook(SECRET, "model_version.created")
     await receiving.reconciler(KEY)
-    while not receiving.woken.empty():
-        receiving.woken.get_nowait()
     reads = receiving.cluster.reads
-    tag = {"name": receiving.model, "version": version, "key": "a", "value": "b"}
-    await receiving.post("model-versions/set-tag", tag)
+    await receiving.register()
     await counted(receiving, "accepted")
     await asyncio.sleep(0.2)
     assert receiving.woken.empty()
@@ -136,3 +132,14 @@ async def test_without_a_secret_nothing_is_received(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(OSError, match="empty"):
         await server(tmp_path / "empty").start()
+
+
+async def test_who_waits_for_a_version_by_its_number_looks(receiving: Receiving) -> None:
+    follow = receiving.cluster.objects["ModelUpdate", "ctr"]["spec"]["follow"]
+    del follow["alias"]
+    follow["version"] = 1
+    await receiving.hook(SECRET, "model_version.created")
+    await receiving.reconciler(KEY)
+    await receiving.register()
+    async with asyncio.timeout(30):
+        assert await receiving.woken.get() == KEY
