@@ -10,6 +10,11 @@ from viridian_trainer import logs
 
 def main() -> None:
     """Run the task of the environment if there is one and no argument, else the command line."""
+    if len(sys.argv) == 1 and os.environ.get("VIRIDIAN_TASK") == "Monitor":
+        from viridian_trainer.drift.run import run as monitor  # without torch: it runs beside every model
+
+        logs.configure()
+        raise SystemExit(monitor(os.environ))
     from viridian_trainer.task import scratch_environment
 
     scratch_environment()

@@ -13,9 +13,10 @@ from viridian_model.bundle import Bundle, finish, write_bundle
 from viridian_model.canonical import canonical_json
 from viridian_model.contract import RankingModel
 from viridian_model.errors import BundleError
-from viridian_model.inference import Golden, golden_answers, inputs_of_rows
+from viridian_model.inference import Golden, golden_answers
 from viridian_model.manifest import Code, Parent, Provenance
 from viridian_model.manifest import Window as ManifestWindow
+from viridian_model.requests import inputs_of_rows
 from viridian_trainer import __version__, registry
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadData

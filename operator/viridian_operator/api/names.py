@@ -62,6 +62,11 @@ def check_job(name: str, check: str, number: int) -> str:
     return f"{name}-check-{number}-{hashlib.sha256(check.encode()).hexdigest()[:6]}"
 
 
+def drift_monitor(name: str) -> str:
+    """The Deployment of the drift monitor."""
+    return f"{name}-drift"
+
+
 def admin_secret(name: str) -> str:
     """The Secret with the token of the serving pods' admin calls."""
     return f"{name}-admin"

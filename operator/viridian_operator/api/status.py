@@ -255,6 +255,7 @@ class Update(ApiModel):
     split: str = Field(default="", description="gate.split when it started")
     outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
+    events: dict[str, int] = Field(default={}, description="counts of a training that failed for its data")
     candidate: Candidate | None = None
     evaluation: Evaluation | None = None
     green: Revision | None = None
@@ -317,6 +318,17 @@ class Champion(ApiModel):
     def model(self) -> ModelRef:
         """The version itself."""
         return ModelRef(version=self.version, digest=self.digest)
+
+
+class Detection(ApiModel):
+    """A rise of the loss of what serves, as the drift monitor found it."""
+
+    number: int = Field(description="of the detections of this ModelUpdate's monitor, from 1 on")
+    event_time: float = Field(description="of the event at which it was noticed")
+    before: float = Field(description="mean log loss before the rise")
+    after: float = Field(description="mean log loss since the rise")
+    events: int = Field(description="events since the rise, as far as they were needed to notice it")
+    version: str = Field(description="which answered the last of them")
 
 
 class Followed(ApiModel):
@@ -401,6 +413,7 @@ class ModelUpdateStatus(ApiModel):
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()
     followed: Followed | None = None
+    drift: Detection | None = Field(default=None, description="the last detection that an update answered")
     next_scheduled: Time | None = None
     origin: Offsets = Field(default={}, description="where the first window of every lineage begins")
     gaps: list[Gap] = Field(default=[], description="windows that were skipped by request")
@@ -408,6 +421,7 @@ class ModelUpdateStatus(ApiModel):
     recovering: str | None = Field(default=None, description="version found serving while status was lost")
     failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")
     aliases: Aliases = Aliases()
+    swept: str = Field(default="", description="update and retention after which the registry was last cleaned up")
     owed_tags: list[OwedTag] = Field(default=[], description="verdicts and quarantines that the registry must hear of")
     quarantine: list[Quarantined] = []
     last_request: Request | None = None

@@ -95,6 +95,16 @@ class DeleteJob:
 
 
 @dataclass(frozen=True)
+class EnsureMonitor:
+    """The Deployment of the drift monitor exists."""
+
+
+@dataclass(frozen=True)
+class DeleteMonitor:
+    """Drift is not watched any more."""
+
+
+@dataclass(frozen=True)
 class SetAliases:
     """Registry aliases, written last."""
 
@@ -108,6 +118,13 @@ class TagVersion:
     version: str
     key: str
     value: str
+
+
+@dataclass(frozen=True)
+class DeleteVersion:
+    """A version of the registry that retention does not keep, with the run that made it."""
+
+    version: str
 
 
 @dataclass(frozen=True)
@@ -127,8 +144,11 @@ Action = (
     | CreateJob
     | CreateCheckJob
     | DeleteJob
+    | EnsureMonitor
+    | DeleteMonitor
     | SetAliases
     | TagVersion
+    | DeleteVersion
     | Retire
 )
 
@@ -145,6 +165,8 @@ class Decision:
     wake_at_total: int | None = None
     #: wake up when the followed alias names another version than this ("" for none); None: nothing is followed
     wake_off_version: str | None = None
+    #: wake up when the monitor has detected drift another number of times; None: drift is not asked about
+    wake_off_drift: int | None = None
     #: names of the invariants that did not hold when this pass looked
     violated: tuple[str, ...] = ()
     #: one line for the log: what was decided and why

@@ -79,7 +79,7 @@ def _entry(update: Update) -> HistoryEntry:
         digest=candidate.digest if candidate else None,
         verdict=evaluation.verdict if evaluation else None,
         difference=evaluation.difference if evaluation else {},
-        events=candidate.events if candidate else {},
+        events=candidate.events if candidate else update.events,
         started_at=update.started_at,
         finished_at=update.finished_at or update.phase_since,
         phases=update.phases,

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from viridian_operator.api.status import CheckResult, ModelRef, Offsets, Window
+from viridian_operator.api.status import CheckResult, Detection, ModelRef, Offsets, Window
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,25 @@ class LogHeads:
 
 
 @dataclass(frozen=True)
+class DriftView:
+    """What the drift monitor says; both empty: nothing, or it was not asked."""
+
+    #: the newest one
+    detection: Detection | None = None
+    #: why it cannot tell
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MonitorView:
+    """The Deployment of the drift monitor."""
+
+    available: bool
+    #: why the controller cannot make its pod
+    failure: str = ""
+
+
+@dataclass(frozen=True)
 class RegisteredVersion:
     """A version of the registered model, with the tags that Viridian uses."""
 
@@ -198,6 +217,8 @@ class Registry:
     #: what ``spec.follow`` names; None if it was not asked for, or names nothing (``unfollowed``)
     followed: RegisteredVersion | None = None
     unfollowed: bool = False
+    #: all versions of the model, when retention asks; None: not asked
+    everything: tuple[RegisteredVersion, ...] | None = None
 
     def lacks(self, asked: str) -> bool:
         """Whether the registry was asked for this very thing and said that there is none."""
@@ -239,6 +260,8 @@ class Observation:
     #: None: no source, or not read; see ``heads_error``
     heads: LogHeads | None = None
     heads_error: str = ""
+    drift: DriftView = DriftView()
+    monitor: MonitorView | None = None
     registry: Registry = Registry()
     #: results of health checks that came in since the last pass; None: none did
     checks: tuple[CheckResult, ...] | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Revision
+from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Quarantined, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.requests import refuse_unknown_request
-from viridian_operator.decide.tags import PROMOTED
+from viridian_operator.decide.tags import LIFTED, PROMOTED, QUARANTINE
 from viridian_operator.decide.window import total
 
 
@@ -128,6 +128,7 @@ def _choose_champion(d: Draft, found: RegisteredVersion, alias: str | None) -> N
     if alias and alias not in (found.version, disowned):
         d.put(recovering=alias)
     elif PROMOTED in found.tags:
+        _remember_quarantine(d, found)
         d.put(champion=_champion(d, found), recovering=None)
         if disowned:
             d.put(aliases=d.status.aliases.but(wanted={"champion": found.version}, confirmed=True))
@@ -135,6 +136,14 @@ def _choose_champion(d: Draft, found: RegisteredVersion, alias: str | None) -> N
         d.put(aliases=Aliases(foreign={"champion": alias}), recovering=active.version)
     else:
         d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
+
+
+def _remember_quarantine(d: Draft, version: RegisteredVersion) -> None:
+    """The registry knows of quarantines that a lost status does not."""
+    reason = version.tags.get(QUARANTINE, LIFTED)
+    if reason != LIFTED and d.status.quarantined(version.digest) is None:
+        entry = Quarantined(digest=version.digest, version=version.version, reason=reason, update=0, at=d.now)
+        d.put(quarantine=[*d.status.quarantine, entry])
 
 
 def _champion(d: Draft, version: RegisteredVersion) -> Champion | None:

@@ -11,6 +11,7 @@ from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide.aliases import check_aliases
 from viridian_operator.decide.baking import baking
 from viridian_operator.decide.clock import follow_clock
+from viridian_operator.decide.concurrency import meet_triggers
 from viridian_operator.decide.decision import Decision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.evaluating import evaluating
@@ -24,7 +25,7 @@ from viridian_operator.decide.scaling import scaling, switching
 from viridian_operator.decide.summary import summarise
 from viridian_operator.decide.tags import check_tags
 from viridian_operator.decide.training import queued, training
-from viridian_operator.decide.triggers import idle, supersede
+from viridian_operator.decide.triggers import idle
 from viridian_operator.decide.upkeep import plan
 
 #: seconds after which an update is looked at although no watch told of a change: events get lost
@@ -88,6 +89,7 @@ def decide(
         wake_at=d.wake_at,
         wake_at_total=d.wake_at_total,
         wake_off_version=d.wake_off_version,
+        wake_off_drift=d.wake_off_drift,
         violated=tuple(violation.invariant for violation in d.violated),
         reason=d.status.message,
     )
@@ -106,7 +108,7 @@ def _advance(d: Draft, *, blocked: bool) -> None:
     follow_clock(d)
     answer_request(d)
     if d.running:
-        supersede(d)
+        meet_triggers(d)
     if d.running:
         _PHASES[d.update.phase](d)
     elif not blocked:

@@ -9,6 +9,7 @@ from viridian_operator.api.names import MODEL_UPDATE, REVISION
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.status import TERMINAL, Kind, Phase
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.drifting import unwatched
 
 
 def summarise(d: Draft) -> None:
@@ -27,6 +28,7 @@ def summarise(d: Draft) -> None:
     _progress(d)
     _update(d)
     _drift(d)
+    _monitor(d)
     _identity(d)
     _invariants(d)
 
@@ -174,6 +176,14 @@ def _drift(d: Draft) -> None:
         )
     else:
         _drop(d, Type.DRIFTED)
+
+
+def _monitor(d: Draft) -> None:
+    """Present only while drift should be watched and is not; what the monitor says is read between updates."""
+    if problem := unwatched(d):
+        _set(d, Type.DRIFT_UNWATCHED, True, *problem)
+    elif not d.running or d.spec.trigger.drift is None:
+        _drop(d, Type.DRIFT_UNWATCHED)
 
 
 def _identity(d: Draft) -> None:

@@ -187,6 +187,20 @@ def _tell_gaps(d: Draft, candidate: Candidate) -> None:
         owe_tag(d, candidate.version, GAPS, canonical_json([gap.wire() for gap in gaps]))
 
 
+def _counted(d: Draft, events: Mapping[str, int]) -> str:
+    """What was trained on and what was not, and where people find the latter."""
+    parts = [f"{events.get('trained', 0)} events"]
+    if late := events.get("late"):
+        parts.append(f"{late} of them late")
+    if duplicates := events.get("duplicates"):
+        parts.append(f"{duplicates} duplicates left out")
+    if rejected := events.get("rejected"):
+        stream = d.spec.data.source.redis_stream if d.spec.data else None
+        where = f", kept in stream {stream.stream}:dead" if stream else ""
+        parts.append(f"{rejected} unreadable entries left out{where}")
+    return ", ".join(parts)
+
+
 def _trained(d: Draft, candidate: Candidate) -> None:
     d.put_update(candidate=candidate, attempts=Attempts())
     if entry := d.status.quarantined(candidate.digest):
@@ -199,6 +213,6 @@ def _trained(d: Draft, candidate: Candidate) -> None:
         return
     want_aliases(d, {"candidate": candidate.version})
     _tell_gaps(d, candidate)
-    trained = candidate.events.get("trained", 0)
-    d.note(Reason.TRAINED, f"update {d.update.number} trained version {candidate.version} on {trained} events")
+    message = f"update {d.update.number} trained version {candidate.version} on {_counted(d, candidate.events)}"
+    d.note(Reason.TRAINED, message)
     d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)

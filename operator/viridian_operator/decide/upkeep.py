@@ -24,9 +24,11 @@ from viridian_operator.decide.decision import (
     TagVersion,
 )
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.drifting import wanted_monitor
 from viridian_operator.decide.jobs import retry_at
 from viridian_operator.decide.observation import JobState, JobView, ServiceView
 from viridian_operator.decide.preparing import preview_size
+from viridian_operator.decide.retention import unwanted_versions
 from viridian_operator.decide.tags import PROMOTED
 from viridian_operator.decide.traffic import stood_in_for, traffic_target
 
@@ -47,8 +49,10 @@ def plan(d: Draft) -> tuple[Action, ...]:
         *_leftovers(d),
         *_jobs(d),
         *wanted_jobs(d),
+        *wanted_monitor(d),
         *_aliases(d),
         *_tags(d),
+        *unwanted_versions(d),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from viridian_operator.api import names
 from viridian_operator.api.status import Colour
-from viridian_operator.decide.observation import DeploymentView
+from viridian_operator.decide.observation import DeploymentView, MonitorView
 from viridian_operator.observe.times import EPOCH, moment
 
 
@@ -30,6 +30,12 @@ def deployment_view(deployment: Mapping[str, Any]) -> DeploymentView | None:
         failure=_failure(status),
         current=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0),
     )
+
+
+def monitor_view(deployment: Mapping[str, Any]) -> MonitorView:
+    """The Deployment of the drift monitor."""
+    status = deployment.get("status") or {}
+    return MonitorView(available=int(status.get("availableReplicas") or 0) > 0, failure=_failure(status))
 
 
 def _failure(status: Mapping[str, Any]) -> str:

@@ -8,6 +8,8 @@ from viridian_operator.api.follow import Follow
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.spec import ModelUpdateSpec, Strategy
 from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
+from viridian_operator.decide.drifting import watches_drift
+from viridian_operator.decide.retention import retention_due
 
 #: nothing slow is asked while traffic moves or may have to move back
 _SWIFT = frozenset({Phase.VERIFYING, Phase.SCALING, Phase.SWITCHING, Phase.BAKING, Phase.ROLLING_BACK})
@@ -26,6 +28,10 @@ class Needs:
         List the Jobs.
     heads
         Read the ends of the event log.
+    drift
+        Read what the drift monitor found.
+    versions
+        List all versions of the model, and its aliases, for retention.
     newest
         Count back from them by so many events, if the log holds more.
     aliases
@@ -52,6 +58,8 @@ class Needs:
 
     jobs: bool = False
     heads: bool = False
+    drift: bool = False
+    versions: bool = False
     newest: int | None = None
     aliases: bool = False
     version: str = ""
@@ -80,8 +88,10 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
     return Needs(
         jobs=phase not in _SWIFT or (phase is Phase.BAKING and _has_check_jobs(spec)),
         heads=update is None and spec.data is not None,
+        drift=update is None and spec.data is not None and watches_drift(spec, status),
+        versions=retention_due(spec, status),
         newest=_newest(spec, status) if update is None else None,
-        aliases=phase not in _SWIFT and _aliases(status, resync=resync),
+        aliases=phase not in _SWIFT and (_aliases(status, resync=resync) or retention_due(spec, status)),
         version=_version(spec, status, update),
         follow=_follow(spec, status) if update is None else None,
         listed=update is None and spec.strategy is Strategy.REGISTRY,

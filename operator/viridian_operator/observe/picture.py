@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from viridian_operator.api.children import is_ours
+from viridian_operator.api.names import drift_monitor
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus
-from viridian_operator.decide.observation import DeploymentView, JobView, Observation, ServiceView
+from viridian_operator.decide.observation import DeploymentView, JobView, MonitorView, Observation, ServiceView
 from viridian_operator.kube.resources import DEPLOYMENT, ENDPOINT_SLICE, JOB, POD, SERVICE, Key, Manifest
 from viridian_operator.observe.children import expected_deployment, service_names
-from viridian_operator.observe.deployments import deployment_view
+from viridian_operator.observe.deployments import deployment_view, monitor_view
 from viridian_operator.observe.jobs import job_view
 from viridian_operator.observe.needs import Needs
 from viridian_operator.observe.pods import pod_views
@@ -38,6 +39,7 @@ def picture(
         preview_service=preview,
         taken=tuple(_taken(raw, key, uid, spec, expected_deployment(status, needs))),
         jobs=_jobs(_ours(raw, JOB.kind, key, uid), of_kind(raw, POD.kind)),
+        monitor=_monitor(_ours(raw, DEPLOYMENT.kind, key, uid), key),
         deleting=bool(meta.get("deletionTimestamp")),
     )
 
@@ -49,6 +51,11 @@ def _ours(raw: Raw, kind: str, key: Key, uid: str) -> list[Manifest]:
 def _deployments(objects: list[Manifest]) -> tuple[DeploymentView, ...]:
     views = (deployment_view(obj) for obj in objects)
     return tuple(sorted((view for view in views if view), key=lambda view: view.name))
+
+
+def _monitor(objects: list[Manifest], key: Key) -> MonitorView | None:
+    wanted = drift_monitor(key.name)
+    return next((monitor_view(obj) for obj in objects if obj["metadata"]["name"] == wanted), None)
 
 
 def _jobs(objects: list[Manifest], pods: list[Manifest]) -> tuple[JobView, ...]:

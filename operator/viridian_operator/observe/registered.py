@@ -32,14 +32,15 @@ async def ask_registry(
     uid: str = "",
     follow: Follow | None = None,
     listed: bool = False,
+    versions: bool = False,
 ) -> Registry:
     """Ask for a version by the tag of its update or by its number, for the aliases, for the largest number of an
-    update of ``uid``, and for the version that ``follow`` names.
+    update of ``uid``, for the version that ``follow`` names, and for all ``versions``.
 
     Nothing is asked, and no connection made, if nothing is wanted. A version asked for by number or followed that
     carries no digest gets one over its list of artifacts, if ``listed``.
     """
-    if not (update or number or aliases or follow):
+    if not (update or number or aliases or follow or versions):
         return Registry()
     try:
         registry = await connect()
@@ -49,6 +50,8 @@ async def ask_registry(
         if follow:
             followed = await _followed(registry, model, follow)
             found = replace(found, followed=followed, unfollowed=followed is None)
+        if versions:
+            found = replace(found, everything=tuple(registered(each) for each in await registry.versions(model)))
         return replace(found, aliases=await _aliases(registry, model)) if aliases else found
     except RegistryError as error:
         return Registry(error=error.message)

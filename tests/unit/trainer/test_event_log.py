@@ -164,6 +164,8 @@ class InMemory:
             row = {"id": f"{partition}-{number}", "ts": moment, "user": "u", "item": "i", "label": 0, "hour": "1"}
             yield Record(partition, number, str(number + 1), row if moment >= 0 else b"{")
 
+    dead_letters = "memory"
+
     def reject(self, record: Record, reason: str) -> None: ...
 
 

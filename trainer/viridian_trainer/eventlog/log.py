@@ -53,6 +53,11 @@ class EventLog(Protocol):
         """
         ...
 
+    @property
+    def dead_letters(self) -> str:
+        """Where people find unreadable entries."""
+        ...
+
     def reject(self, record: Record, reason: str) -> None:
         """Keep an unreadable entry, with its reason, where people find it."""
         ...

@@ -56,6 +56,11 @@ class ParquetEventLog:
                 "or request skip-window"
             )
 
+    @property
+    def dead_letters(self) -> str:
+        """See ``EventLog``."""
+        return f"file {self._directory / DEAD_LETTERS}"
+
     def reject(self, record: Record, reason: str) -> None:
         """Append the row to ``<dir>/dead.jsonl``, once however often the window is read, if it can be written."""
         if not os.access(self._directory, os.W_OK):

@@ -19,8 +19,11 @@ from viridian_operator.decide.decision import (
     Action,
     CreateJob,
     DeleteJob,
+    DeleteMonitor,
     DeleteRevision,
+    DeleteVersion,
     EnsureAdminSecret,
+    EnsureMonitor,
     EnsureRevision,
     EnsureService,
     Retire,
@@ -51,6 +54,7 @@ class FakeRegistry:
         self.written.append(what)
 
     set_version_tag = set_alias
+    delete_version = set_alias
 
 
 @pytest.fixture
@@ -253,9 +257,28 @@ async def test_a_gang_gets_its_names_first_and_leaves_none_behind(cluster: Apply
     assert not cluster.objects
 
 
+async def test_the_drift_monitor_comes_changes_with_the_spec_and_goes(cluster: ApplyingCluster, run: Passes) -> None:
+    template = {"spec": {"containers": [{"name": "monitor", "image": "trainer:1"}]}}
+    watching = spec(trigger={"newEvents": 1, "drift": {"template": template}})
+    assert await run([EnsureMonitor()], watching) == []
+    assert await run([EnsureMonitor()], watching) == []
+    assert cluster.writes == ["apply Deployment ctr-drift"], "a second pass writes nothing"
+    pod = cluster.objects["Deployment", "ctr-drift"]["spec"]["template"]
+    env = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
+    assert (env["VIRIDIAN_TASK"], env["VIRIDIAN_ACTIVE_URL"]) == ("Monitor", "http://ctr.recsys:80")
+    assert json.loads(env["VIRIDIAN_DRIFT"]) == {"delta": 0.03, "key": "uid-1"}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert names.REVISION not in pod["metadata"]["labels"], "no Service selects it"
+    await run([EnsureMonitor()], watching.but(data=watching.data and watching.data.but(max_rejected=0.5)))
+    assert cluster.writes == ["apply Deployment ctr-drift"] * 2
+    assert await run([DeleteMonitor()]) == []
+    assert not cluster.objects
+
+
 async def test_registry_writes_fail_without_touching_anything_else(run: Passes) -> None:
     assert await run([TagVersion("2", "viridian.verdict", "Pass")]) == []
-    assert run.registry.written == [("ctr", "2", "viridian.verdict", "Pass")]
+    assert await run([DeleteVersion("1")]) == []
+    assert run.registry.written == [("ctr", "2", "viridian.verdict", "Pass"), ("ctr", "1")]
     run.registry.down = True
     assert await run([SetAliases((("champion", "2"),))]) == ["SetAliases: Unavailable: no answer"]
 

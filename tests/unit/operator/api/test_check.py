@@ -92,7 +92,7 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             },
             "data.start Latest leaves nothing that data.maxEvents could bound",
         ),
-        ({"trigger": {}}, "strategy Incremental needs trigger.newEvents or trigger.schedule"),
+        ({"trigger": {}}, "strategy Incremental needs trigger.newEvents, schedule, watermarkAge or drift"),
         ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
         ({"trigger": {"schedule": "0 25 * * *"}}, "trigger.schedule '0 25 * * *' cannot be read"),
         ({"trigger": {"schedule": "0 0 30 2 *"}}, "trigger.schedule '0 0 30 2 *' cannot be read"),

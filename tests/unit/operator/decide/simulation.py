@@ -16,10 +16,12 @@ from viridian_operator.decide import step
 from viridian_operator.decide.checking import checks_of
 from viridian_operator.decide.observation import (
     DeploymentView,
+    DriftView,
     Identity,
     JobState,
     JobView,
     LogHeads,
+    MonitorView,
     Observation,
     PodTrouble,
     PodView,
@@ -138,6 +140,11 @@ class World:
     #: the operator's leave to train
     slot: Slot = field(default_factory=Slot)
     taken: tuple[str, ...] = ()
+    #: how old the newest event of a training is when that trains, if it says so
+    event_age: timedelta | None = None
+    #: what the drift monitor says, and its Deployment
+    drift: DriftView = field(default_factory=DriftView)
+    monitor: MonitorView | None = None
     #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
     wire: bool = True
 
@@ -164,6 +171,8 @@ class World:
             taken=self.taken,
             jobs=tuple(self.jobs.values()),
             heads=self.heads(),
+            drift=self.drift,
+            monitor=self.monitor,
             registry=self._registry(),
             checks=self._checks(),
             slot=self.slot,
@@ -246,6 +255,7 @@ class World:
             aliases=dict(self.aliases),
             followed=followed,
             unfollowed=followed is None and self.spec.follow is not None,
+            everything=tuple(self.versions.values()),
             last_number=max(numbers, default=0) if self.status.recovering else None,
         )
 
@@ -345,7 +355,7 @@ class World:
         assert job.window
         split = {p: self._before(o, 100) for p, o in job.window.end.items()}
         if found is None:
-            number = str(len(self.versions) + 1)
+            number = str(1 + max(map(int, self.versions), default=0))
             found = RegisteredVersion(
                 version=number,
                 digest=f"sha256:{number}",
@@ -355,6 +365,7 @@ class World:
                 trained_to=split,
                 predicted_from=self._predicted_from(job.window),
                 golden="{}",
+                event_time=None if self.event_age is None else (self.now - self.event_age).timestamp(),
             )
             self.versions[number] = found
         holdout = Window(start=split, end=job.window.end)
@@ -366,6 +377,7 @@ class World:
             "version": found.version,
             "digest": found.digest,
             "trainedTo": split,
+            "eventTime": found.event_time,
             "holdout": holdout.wire(),
             "events": {"trained": 1},
         }
@@ -464,12 +476,24 @@ class World:
                 if self.registry_up:
                     old = self.versions[version]
                     self.versions[version] = replace(old, tags={**old.tags, key: value})
+            case act.EnsureMonitor():
+                self.monitor = self.monitor or MonitorView(available=False)
+            case act.DeleteMonitor():
+                self.monitor = None
+            case act.DeleteVersion(version=version):
+                self._delete_version(version)
             case act.Retire():
                 for name in action.pods:
                     if name in self.pods:
                         self.pods[name].retired = action.retired
             case _:
                 pass
+
+    def _delete_version(self, version: str) -> None:
+        if self.registry_up:
+            assert version not in {d.revision.version for d in self.deployments.values()}, "deleted what is deployed"
+            assert version not in self.aliases.values(), "deleted what an alias names"
+            del self.versions[version]
 
     def _ensure_revision(self, action: act.EnsureRevision) -> None:
         found = self.deployments.get(action.revision.hash)

@@ -12,8 +12,8 @@ from simulation import START, UID, World, following, spec
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
+from viridian_operator.decide.due import jitter_of
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble, Slot
-from viridian_operator.decide.triggers import jitter_of
 from viridian_operator.decide.window import size
 
 
