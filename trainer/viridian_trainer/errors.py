@@ -79,6 +79,12 @@ class LogUnreachable(Unreachable):
     reason = "LogUnreachable"
 
 
+class PeerLost(Unreachable):
+    """Another rank of the training ended or hangs: the reason of the failure is there, not here."""
+
+    reason = "PeerLost"
+
+
 class Stopped(TaskError):
     """The task was asked to stop and wrote a checkpoint if it had something to keep."""
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from viridian_trainer.errors import Stopped
 
@@ -39,12 +40,11 @@ class StopRequest:
         """Ask for a stop as SIGTERM does, without interrupting."""
         self.requested = True
 
-    def check(self) -> None:
-        """Raise ``Stopped`` if a stop was requested."""
-        if self.requested:
-            raise Stopped("stopped on request; the next attempt continues from the last checkpoint")
+    def end(self) -> NoReturn:
+        """Raise ``Stopped``."""
+        raise Stopped("stopped on request; the next attempt continues from the last checkpoint")
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         self.requested = True
         if not self._deferred:
-            self.check()
+            self.end()

@@ -65,6 +65,9 @@ def training(d: Draft) -> None:
         failed(d, job, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.COMPLETE:
         _complete(d, job)
+    elif job.state is JobState.SUSPENDED:
+        # preempted by its queue: waiting is no running, and costs no attempt
+        d.enter(Phase.QUEUED, f"{job.name} is suspended by its queue", limit=queue)
     elif d.overdue:
         finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
 

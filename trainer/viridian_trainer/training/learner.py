@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+import xxhash
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,6 +18,7 @@ from viridian_model.ids import hash_ids
 from viridian_trainer.eventlog import Entry, Event, Offset
 from viridian_trainer.eventlog.dedup import RecentIds, Watermark
 from viridian_trainer.eventlog.ledger import TrainedEntries
+from viridian_trainer.gang.group import ALONE, Group
 from viridian_trainer.spec import TrainerConfig
 from viridian_trainer.training import randomness
 from viridian_trainer.training.optimizer import GrowingAdagrad
@@ -47,10 +49,16 @@ class Learner:
     """Model, optimizer, event bookkeeping and reader positions: all that a checkpoint holds."""
 
     def __init__(
-        self, model: RankingModel, config: TrainerConfig, offsets: Mapping[str, Offset], lateness: float
+        self,
+        model: RankingModel,
+        config: TrainerConfig,
+        offsets: Mapping[str, Offset],
+        lateness: float,
+        group: Group = ALONE,
     ) -> None:
         self.model = model
         self.config = config
+        self.group = group
         self.offsets = dict(offsets)
         self.optimizer = self._new_optimizer()
         self.recent = RecentIds()
@@ -110,7 +118,7 @@ class Learner:
         """Train once on the pending events and their share of replayed ones; nothing happens without events.
 
         The loss is the mean over the batch times (new events / batch size): a short last batch makes a
-        short step.
+        short step. Each rank computes its rows of the batch; the sums over ranks are the mean and its gradient.
         """
         if not self._pending:
             return
@@ -122,10 +130,12 @@ class Learner:
         self.counts.trained += len(events)
         replayed = min(int(self.counts.trained * ratio), len(replay))
         both, all_labels = _joined(features, labels, replay, slice(self.counts.replayed, replayed))
-        losses = self._losses(both, all_labels)
-        torch.autograd.backward(losses.mean() * (len(events) / self.config.batch_size))
+        own = self._own_losses(both, all_labels)
+        torch.autograd.backward(own.sum() / len(both) * (len(events) / self.config.batch_size))
+        self.group.add_gradients(self.model.parameters())
         self.optimizer.step()
-        self.counts.loss += float(losses[: len(events)].detach().double().sum())
+        losses = self.group.joined(own.detach(), len(both))
+        self.counts.loss += float(losses[: len(events)].double().sum())
         self.counts.replayed, self.counts.steps = replayed, self.counts.steps + 1
         self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
 
@@ -133,14 +143,24 @@ class Learner:
         """Logits as a server would give them with the present weights, float64 ``[n]``."""
         self.model.eval()
         with torch.inference_mode():
-            logits = self.model(batch).double().cpu()
+            logits = self.model(batch.take(self.group.part(len(batch)))).double().cpu()
         self.model.train()
-        return logits.clone()
+        return self.group.joined(logits.clone(), len(batch))
 
-    def _losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
+    def _own_losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
+        """Losses of this rank's rows; the tables grow by the ids of all rows."""
         self.optimizer.grow(batch)
-        logits = self.model(batch)
-        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="none")
+        part = self.group.part(len(batch))
+        with self.group.drawing(len(batch)):
+            logits = self.model(batch.take(part))
+        return functional.binary_cross_entropy_with_logits(logits, labels[part].to(logits.device), reduction="none")
+
+    def fingerprint(self) -> int:
+        """A number (int64) over the bits of all weights."""
+        digest = xxhash.xxh3_64()
+        for value in self.model.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy())
+        return digest.intdigest() - (1 << 63)
 
     def kept(self) -> dict[str, Tensor]:
         """Tensors for ``optimizer.safetensors``: optimizer state, recent event ids, newest time, counts per

@@ -32,8 +32,8 @@ class Plan:
         split = Split(windows["train"], windows["holdout"], saved.meta["rejected"], predicted)
         return cls(learner, split, _load_sample(saved))
 
-    def save(self, store: CheckpointStore) -> None:
-        """Write a checkpoint, at the border of a batch."""
+    def save(self, store: CheckpointStore) -> str | None:
+        """Write a checkpoint, at the border of a batch; gives its name, or None if the disk refused it."""
         tensors, meta = self.learner.state()
         meta |= {
             "train": self.split.train.wire(),
@@ -46,7 +46,7 @@ class Plan:
             parts = {"categorical": self.sample.features.categorical, "numeric": self.sample.features.numeric}
             tensors |= {f"replay/{kind}/{name}": v for kind, part in parts.items() for name, v in part.items()}
             tensors["replay-labels"] = self.sample.labels
-        store.save(self.learner.counts.trained, tensors, meta)
+        return store.save(self.learner.counts.trained, tensors, meta)
 
 
 def _load_sample(saved: Checkpoint) -> Sample:

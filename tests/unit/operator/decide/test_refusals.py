@@ -83,7 +83,8 @@ def test_a_parent_in_quarantine_is_refused_until_somebody_decides(first: World) 
 
 
 def test_a_parent_that_the_registry_knows_to_be_in_quarantine_is_refused_after_status_was_lost(first: World) -> None:
-    first.versions["1"] = replace(first.versions["1"], tags={"viridian.quarantine": "CrashLoop"})
+    tags = {**first.versions["1"].tags, "viridian.quarantine": "CrashLoop"}
+    first.versions["1"] = replace(first.versions["1"], tags=tags)
     first.status = ModelUpdateStatus()
     for _ in range(10):
         first.step()
