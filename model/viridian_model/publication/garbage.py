@@ -44,6 +44,7 @@ class GarbageCollector:
             Fenced: another writer holds the lease; nothing was removed.
         """
         store, model, now = self._publisher.store, self._publisher.model, self._clock()
+        store.tidy()
         files = [*store.keys(keys.deltas(model)), *store.keys(keys.bundles(model))]
         unreferenced = self._unreferenced(files, self._kept(pinned, now))
         self._unreferenced_since = {key: self._unreferenced_since.get(key, now) for key in unreferenced}

@@ -76,7 +76,7 @@ def test_swapped_and_dropped_rows_change_the_root(pair: list[int]) -> None:
         MerkleTree.of(np.delete(values, pair[0], 0), np.delete(ids, pair[0])).root,
         MerkleTree.of(values[:599], ids[:599]).root,
     }
-    assert len(roots) == (5 if 599 != pair[0] else 4)
+    assert len(roots) == (5 if pair[0] != 599 else 4)
 
 
 def test_signs_flipped_in_several_columns_change_the_root() -> None:
