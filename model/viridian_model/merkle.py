@@ -164,7 +164,7 @@ def _words(values: Array) -> NDArray[np.uint32]:
 def _keys(width: int) -> Words:
     """Odd keys ``[2, width]``: consecutive outputs of splitmix64, each lane from a seed of its own."""
     seeds = np.arange(1, LANES + 1, dtype=np.uint64) << np.uint64(32)
-    counters: Words = (seeds[:, None] + np.arange(width, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    counters: Words = np.add.outer(seeds, np.arange(width, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
     return _mix(counters) | np.uint64(1)
 
 
