@@ -133,8 +133,9 @@ def _chunks(block: Rows) -> list[Rows]:
     """Pieces whose words stay in the cache of a core."""
     width = max(1, block.values.shape[1] * block.values.itemsize // 4)
     step = max(LEAF_ROWS, _CHUNK_WORDS // width)
-    cuts = [slice(i, i + step) for i in range(0, len(block.positions), step)]
-    return [Rows(*(None if part is None else part[cut] for part in block)) for cut in cuts]  # type: ignore[arg-type]
+    cuts = [slice(start, start + step) for start in range(0, len(block.positions), step)]
+    ids = block.ids
+    return [Rows(block.positions[cut], block.values[cut], None if ids is None else ids[cut]) for cut in cuts]
 
 
 def _hashes(block: Rows) -> Words:

@@ -58,11 +58,12 @@ class Table:
         return Table(self.ids.copy(), self.values.copy())
 
     def _reserve(self, rows: int) -> None:
-        if (missing := max(rows, 2 * len(self._ids)) - len(self._ids)) and rows > len(self._ids):
-            self._ids = np.concatenate([self._ids, np.zeros(missing, np.int64)])
-            self._values = np.concatenate(
-                [self._values, np.zeros((missing, *self._values.shape[1:]), self._values.dtype)]
-            )
+        if rows <= len(self._ids):
+            return
+        missing = max(rows, 2 * len(self._ids)) - len(self._ids)
+        width = self._values.shape[1]
+        self._ids = np.concatenate([self._ids, np.zeros(missing, np.int64)])
+        self._values = np.concatenate([self._values, np.zeros((missing, width), self._values.dtype)])
 
 
 @dataclass
