@@ -102,7 +102,7 @@ class Head(_Part):
         return links if 1 <= links <= len(self.chain) else 0 if n == 0 else None
 
     def outweighs(self, alpha: float) -> bool:
-        """Whether the payloads of the chain are more than ``alpha`` times the anchor: readers had better load a new one."""
+        """Whether the payloads of the chain are larger than ``alpha`` anchors: readers had better load a new one."""
         return self.size > alpha * self.anchor.size
 
     def but(self, **changes: Any) -> Head:
