@@ -14,6 +14,7 @@ EXIT_CODES = {
     "BadBundle": EXIT_BAD_DATA,
     "WarmupFailed": EXIT_BAD_DATA,
     "VersionMissing": EXIT_BAD_DATA,
+    "DoesNotFit": EXIT_BAD_DATA,
     "RegistryUnreachable": EXIT_TEMPORARY,
     "BadConfig": EXIT_BAD_CONFIG,
 }

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from viridian_model.errors import BundleError
 from viridian_server.failure import LoadFailure
 from viridian_server.registry import download
+from viridian_server.residents import Phase
 from viridian_server.revision import Revision
 from viridian_server.settings import Settings
 from viridian_server.snapshot import Snapshot
-from viridian_server.state import Phase
 from viridian_server.store import BundleStore
 
 if TYPE_CHECKING:
@@ -27,8 +27,12 @@ log = logging.getLogger(__name__)
 Report = Callable[[Phase], None]
 
 
-def load(revision: Revision, settings: Settings, report: Report, stop: threading.Event) -> Snapshot:
+def load(
+    revision: Revision, settings: Settings, report: Report, stop: threading.Event, beside: Snapshot | None = None
+) -> Snapshot:
     """Fetch unless the store has it, verify, load, warm up; ``report`` is told of every phase.
+
+    With ``beside`` it must be possible to swap one for the other: equal but for the weights.
 
     Raises:
         LoadFailure: it cannot be served.
@@ -38,6 +42,8 @@ def load(revision: Revision, settings: Settings, report: Report, stop: threading
     threading.Thread(target=importlib.import_module, args=("viridian_model.bundle",), daemon=True).start()
     try:
         bundle = _obtain(revision, settings, report, stop)
+        if beside is not None:
+            _check_fit(bundle, beside)
         report(Phase.LOADING)
         return _warmed_up(bundle, revision, settings, report)
     except BundleError as error:
@@ -61,7 +67,23 @@ def _warmed_up(bundle: Bundle, revision: Revision, settings: Settings, report: R
         check_golden(model, Golden.from_json(revision.golden))
     event_time = bundle.manifest.event_time
     event_time = revision.event_time if event_time is None else event_time
-    return Snapshot(revision.model, revision.version, revision.digest, event_time, bundle.manifest, model)
+    return Snapshot(
+        revision.model, revision.version, revision.digest, event_time, bundle.manifest, bundle.spec, model
+    )
+
+
+def _check_fit(bundle: Bundle, beside: Snapshot) -> None:
+    """Raise `LoadFailure` unless the bundle differs from what answers in its weights only."""
+    mine, theirs = bundle.spec.to_json(), beside.spec.to_json()
+    differing = [key for key in theirs if mine[key] != theirs[key]]
+    if bundle.manifest.signature != beside.manifest.signature:
+        differing.append("signature")
+    if differing:
+        raise LoadFailure(
+            "DoesNotFit",
+            f"{bundle.digest} differs from what answers ({beside.digest}) in {', '.join(differing)}; "
+            "a hot swap changes weights only: roll it out with capacity: Surge",
+        )
 
 
 def _obtain(revision: Revision, settings: Settings, report: Report, stop: threading.Event) -> Bundle:

@@ -36,6 +36,9 @@ class Metrics:
         self.load_seconds = Gauge(
             "viridian_load_phase_seconds", "Seconds spent in each phase of the load.", ["phase"], registry=registry
         )
+        self.swap_seconds = Histogram(
+            "viridian_swap_seconds", "Time of the swap of what answers.", buckets=_BUCKETS, registry=registry
+        )
 
     def serve(self, snapshot: Snapshot) -> None:
         """Name what answers from now on."""

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from viridian_model.contract import RankingModel
+    from viridian_model.contract import ModelSpec, RankingModel
     from viridian_model.manifest import Manifest
 
 
@@ -21,6 +21,7 @@ class Snapshot:
     digest: str
     event_time: float | None
     manifest: Manifest
+    spec: ModelSpec
     model: RankingModel
 
     @cached_property
@@ -30,27 +31,6 @@ class Snapshot:
         if self.event_time is not None:
             headers["x-model-watermark"] = rfc3339(self.event_time)
         return headers
-
-
-class Residents:
-    """The snapshot that answers and the one before it. A swap is one assignment; readers need no lock."""
-
-    def __init__(self) -> None:
-        self._pair: tuple[Snapshot | None, Snapshot | None] = (None, None)
-
-    @property
-    def current(self) -> Snapshot | None:
-        """What answers now."""
-        return self._pair[0]
-
-    @property
-    def previous(self) -> Snapshot | None:
-        """What answered before; stays in memory, so that going back needs no network."""
-        return self._pair[1]
-
-    def swap(self, snapshot: Snapshot) -> None:
-        """Let ``snapshot`` answer from the next request on."""
-        self._pair = (snapshot, self._pair[0])
 
 
 def rfc3339(seconds: float) -> str:

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from typing import Any
 
 from viridian_server.failure import LoadFailure
 from viridian_server.faults import Faults
+from viridian_server.residents import Phase, Residents
 from viridian_server.revision import Revision
-from viridian_server.snapshot import Residents, Snapshot
-
-
-class Phase(StrEnum):
-    """Phases of a load, in order; the words of the contract."""
-
-    FETCHING = "Fetching"
-    VERIFYING = "Verifying"
-    LOADING = "Loading"
-    WARMING_UP = "WarmingUp"
-    READY = "Ready"
-    FAILED = "Failed"
+from viridian_server.snapshot import Snapshot
 
 
 class ServerState:
@@ -90,6 +79,7 @@ class ServerState:
             "retired": self.retired,
             "phase": str(self.phase),
             "error": self.failure.to_json() if self.failure else None,
+            "residents": self.residents.to_json(),
         }
 
     def _ready_for(self) -> float:
