@@ -7,11 +7,14 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from viridian_model.publication.head import HeadError
+from viridian_model.publication.links import BrokenLink
+from viridian_model.store import StoreError
 from viridian_server.metrics import Metrics
 from viridian_server.middleware import error
 from viridian_server.revision import Digest, Revision, Text, first_problem
@@ -42,6 +45,15 @@ class Flip(BaseModel):
     digest: Digest
 
 
+class Revert(BaseModel):
+    """Body of ``revert``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: Annotated[str, StringConstraints(pattern=r"^(anchor|\d+\.\d+)$")]
+    reason: Text
+
+
 class Admin:
     """Handlers of ``/viridian/v1``."""
 
@@ -50,7 +62,7 @@ class Admin:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        calls = (self.retire, self.reinstate, self.stage, self.flip, self.unstage)
+        calls = (self.retire, self.reinstate, self.stage, self.flip, self.unstage, self.revert)
         return [
             web.get("/viridian/v1/identity", self.identity),
             *(web.post(f"/viridian/v1/admin/{call.__name__}", self._authorized(call)) for call in calls),
@@ -71,6 +83,8 @@ class Admin:
     async def stage(self, request: web.Request) -> web.Response:
         """Load a version beside what answers; 202, the rest stands in ``residents``."""
         wanted = await _body(request, Stage)
+        if self._state.following is not None:
+            return error(409, "this pod follows the head of a store; publish there, or revert")
         if self._state.snapshot is None:
             return error(503, "nothing is served yet that another version could be staged beside", retry_after=1)
         model = self._state.revision.model
@@ -89,6 +103,20 @@ class Admin:
         """Give up what is staged."""
         self._stager.unstage()
         return self._answer()
+
+    async def revert(self, request: web.Request) -> web.Response:
+        """Let an older state of the chain answer, and make it the head of the store."""
+        wanted = await _body(request, Revert)
+        following = self._state.following
+        if following is None or self._state.snapshot is None:
+            return error(409, "this pod follows no store; flip to Previous instead")
+        try:
+            recorded = await asyncio.to_thread(following.revert, wanted.to, wanted.reason)
+        except (HeadError, BrokenLink) as problem:
+            return error(409, str(problem))
+        except StoreError as problem:
+            return error(503, f"{wanted.to} is not in memory, and the store cannot be asked: {problem}", retry_after=1)
+        return web.json_response(self._state.identity() | {"recorded": recorded})
 
     def _answer(self, status: int = 200) -> web.Response:
         return web.json_response(self._state.identity(), status=status)

@@ -19,6 +19,8 @@ def make_application(state: ServerState, metrics: Metrics, settings: Settings) -
 
     async def scrape(_request: web.Request) -> web.Response:
         metrics.ready.set(state.ready)
+        if state.following is not None:
+            metrics.lag_seconds.set(state.following.lag_seconds)
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     application = web.Application(

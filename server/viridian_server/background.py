@@ -5,26 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 
 from viridian_server.failure import LoadFailure
-from viridian_server.loading import Report, load
+from viridian_server.loading import Report
 from viridian_server.registry import Stopped
 from viridian_server.residents import Phase
-from viridian_server.revision import Revision
-from viridian_server.settings import Settings
 from viridian_server.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+Load = Callable[[Report, threading.Event], Snapshot]
 
-def start_loading(
-    revision: Revision,
-    settings: Settings,
-    entered: Report,
-    stop: threading.Event,
-    beside: Snapshot | None = None,
-) -> asyncio.Future[Snapshot]:
-    """Load ``revision``; ``entered`` is called on the running loop for every phase.
+
+def start_loading(load: Load, entered: Report, stop: threading.Event) -> asyncio.Future[Snapshot]:
+    """Run ``load``; ``entered`` is called on the running loop for every phase.
 
     The future fails with `LoadFailure` only. Once ``stop`` is set, the load ends at its next phase.
     """
@@ -38,7 +33,7 @@ def start_loading(
 
     def work() -> None:
         try:
-            snapshot = load(revision, settings, report, stop, beside)
+            snapshot = load(report, stop)
         except BaseException as problem:
             loop.call_soon_threadsafe(_settle, future, None, _failure(problem))
         else:

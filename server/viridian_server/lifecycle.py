@@ -14,6 +14,7 @@ from aiohttp import web
 from viridian_server.application import make_application
 from viridian_server.background import start_loading
 from viridian_server.failure import LoadFailure
+from viridian_server.loading import Report, load
 from viridian_server.metrics import Metrics
 from viridian_server.residents import Phase
 from viridian_server.revision import Revision, read_revision
@@ -62,6 +63,8 @@ class Server:
         finally:
             # Closes the socket first, then waits for what is in flight.
             await runner.cleanup()
+            if self._state.following is not None:
+                await asyncio.to_thread(self._state.following.close)
             log.info("stopped")
 
     async def _listen(self, runner: web.AppRunner) -> None:
@@ -79,6 +82,8 @@ class Server:
         self._enter(Phase.READY)
         self._state.serve(snapshot)
         self._metrics.serve(snapshot)
+        if self._state.following is not None:
+            self._state.following.start()
         log.info("ready", extra={"version": snapshot.version, "digest": snapshot.digest})
         await stopped
         await self._drain()
@@ -86,7 +91,7 @@ class Server:
     async def _first_snapshot(self, stopped: asyncio.Future[Any]) -> Snapshot | None:
         """Load what ``revision.json`` says when the load has ended; None if told to stop."""
         while True:
-            loading = start_loading(self._state.revision, self._settings, self._enter, self._stop_loading)
+            loading = start_loading(self._load, self._enter, self._stop_loading)
             await asyncio.wait([stopped, loading], return_when=asyncio.FIRST_COMPLETED)
             if not loading.done():
                 log.info("told to stop while loading")
@@ -96,10 +101,21 @@ class Server:
             snapshot = loading.result()
             # A hot swap may have changed the file since this pod read it.
             wanted = read_revision(self._settings.revision_directory)
-            if wanted.digest == snapshot.digest and wanted.version == snapshot.version:
+            if wanted.follow or (wanted.version, wanted.digest) == (snapshot.version, snapshot.digest):
                 return snapshot
             log.info("another version is wanted by now", extra={"version": wanted.version, "digest": wanted.digest})
             self._state.revision = wanted
+
+    def _load(self, report: Report, stop: threading.Event) -> Snapshot:
+        revision = self._state.revision
+        if not revision.follow:
+            return load(revision, self._settings, report, stop)
+        if not self._settings.chain_store:
+            raise LoadFailure("BadConfig", "revision.json says follow: set VIRIDIAN_STORE to the store to be followed")
+        from viridian_server.online.following import Following  # brings torch, after the port answers
+
+        self._state.following = Following(revision.model, self._state, self._metrics, self._settings)
+        return self._state.following.load(revision, report, stop)
 
     def _enter(self, phase: Phase) -> None:
         moment = time.monotonic()

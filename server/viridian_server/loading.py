@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from viridian_model.errors import BundleError
+from viridian_model.store import Absent, StoreError, open_store
 from viridian_server.failure import LoadFailure
 from viridian_server.registry import download
 from viridian_server.residents import Phase
@@ -67,9 +69,7 @@ def _warmed_up(bundle: Bundle, revision: Revision, settings: Settings, report: R
         check_golden(model, Golden.from_json(revision.golden))
     event_time = bundle.manifest.event_time
     event_time = revision.event_time if event_time is None else event_time
-    return Snapshot(
-        revision.model, revision.version, revision.digest, event_time, bundle.manifest, bundle.spec, model
-    )
+    return Snapshot(revision.model, revision.version, revision.digest, event_time, bundle.manifest, bundle.spec, model)
 
 
 def _check_fit(bundle: Bundle, beside: Snapshot) -> None:
@@ -96,9 +96,11 @@ def _obtain(revision: Revision, settings: Settings, report: Report, stop: thread
         except BundleError as error:
             log.error("stored bundle is corrupt, fetching it again", extra={"error": error.message})
             store.quarantine(revision.digest)
+    report(Phase.FETCHING)
+    if settings.chain_store and (bundle := _from_chain_store(revision, settings, store)):
+        return bundle
     if not settings.tracking_uri:
         raise LoadFailure("BadConfig", "the bundle is not in the store and MLFLOW_TRACKING_URI is not set")
-    report(Phase.FETCHING)
     deadline = time.monotonic() + settings.fetch_timeout
 
     def fetched(into: Path) -> None:
@@ -106,3 +108,20 @@ def _obtain(revision: Revision, settings: Settings, report: Report, stop: thread
         report(Phase.VERIFYING)
 
     return store.add(revision.digest, fetched)
+
+
+def _from_chain_store(revision: Revision, settings: Settings, bundles: BundleStore) -> Bundle | None:
+    """Fetch an anchor from the store of deltas; None if it cannot be had there."""
+    from viridian_model.publication.anchors import fetch_anchor
+
+    store = open_store(settings.chain_store, os.environ)
+    try:
+        fetch_anchor(store, revision.model, revision.digest, bundles.path(revision.digest))
+        return bundles.read(revision.digest)
+    except Absent:
+        return None
+    except (StoreError, BundleError) as error:
+        log.warning("not fetched from the store of deltas", extra={"digest": revision.digest, "error": str(error)})
+        return None
+    finally:
+        store.close()

@@ -6,6 +6,7 @@ import threading
 from enum import StrEnum
 from typing import Any
 
+from viridian_model.publication.head import Sequence
 from viridian_server.failure import LoadFailure
 from viridian_server.revision import Revision
 from viridian_server.snapshot import Snapshot
@@ -47,32 +48,36 @@ class Staged:
 
 
 class Residents:
-    """At most three snapshots. A swap is one assignment; readers need no lock, writers share the event loop."""
+    """What is held in memory, at most three versions. A swap is one assignment; readers need no lock."""
 
     def __init__(self) -> None:
-        self._pair: tuple[Snapshot | None, Snapshot | None] = (None, None)
+        self._held: tuple[Snapshot, ...] = ()
         self.staged: Staged | None = None
 
     @property
     def current(self) -> Snapshot | None:
         """What answers now."""
-        return self._pair[0]
+        return self._held[0] if self._held else None
 
     @property
     def previous(self) -> Snapshot | None:
         """What answered before; stays in memory, so that going back needs no network."""
-        return self._pair[1]
+        return self._held[1] if len(self._held) > 1 else None
+
+    def hold(self, held: tuple[Snapshot, ...]) -> None:
+        """Let the first of ``held`` answer from the next request on, and keep the others."""
+        self._held = held
 
     def swap(self, snapshot: Snapshot) -> None:
         """Let ``snapshot`` answer from the next request on; what answered until now is the previous one."""
-        self._pair = (snapshot, self._pair[0])
+        self.hold((snapshot, *self._held[:1]))
 
     def flip(self, digest: str) -> bool:
         """Let the verified resident ``digest`` answer; False if there is none.
 
         Asking for what answers already changes nothing.
         """
-        current, previous = self._pair
+        current, previous = self.current, self.previous
         staged = self.staged.snapshot if self.staged else None
         if staged is not None and staged.digest == digest:
             self.swap(staged)
@@ -87,18 +92,33 @@ class Residents:
 
     def holds(self, version: str, digest: str) -> bool:
         """Whether a snapshot that answers or answered is this one."""
-        return any(each and (each.version, each.digest) == (version, digest) for each in self._pair)
+        return any((each.version, each.digest) == (version, digest) for each in self._held)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return ``residents`` of the identity."""
-        roles = zip(("Current", "Previous"), self._pair, strict=True)
-        entries = [_entry(role, each.version, each.digest, Phase.READY) for role, each in roles if each]
+        entries = [
+            _entry("Previous" if place else "Current", each.version, each.digest, each.sequence)
+            for place, each in enumerate(self._held)
+        ]
         if staged := self.staged:
             wanted = staged.revision
-            entries.append(_entry("Staged", wanted.version, wanted.digest, staged.phase, staged.failure))
+            entries.append(_entry("Staged", wanted.version, wanted.digest, None, staged.phase, staged.failure))
         return entries
 
 
-def _entry(role: str, version: str, digest: str, phase: Phase, failure: LoadFailure | None = None) -> dict[str, Any]:
-    error = failure.to_json() if failure else None
-    return {"role": role, "version": version, "digest": digest, "sequence": None, "phase": str(phase), "error": error}
+def _entry(
+    role: str,
+    version: str,
+    digest: str,
+    sequence: Sequence | None,
+    phase: Phase = Phase.READY,
+    failure: LoadFailure | None = None,
+) -> dict[str, Any]:
+    return {
+        "role": role,
+        "version": version,
+        "digest": digest,
+        "sequence": None if sequence is None else str(sequence),
+        "phase": str(phase),
+        "error": failure.to_json() if failure else None,
+    }

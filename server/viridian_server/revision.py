@@ -26,17 +26,22 @@ class Wanted(BaseModel):
     version: Text
     digest: Digest
     eventTime: float | None = None
+    follow: bool = False
 
 
 @dataclass(frozen=True)
 class Revision:
-    """The wanted version, and its golden requests as JSON if the directory holds any."""
+    """The wanted version, and its golden requests as JSON if the directory holds any.
+
+    With ``follow`` the head of the store counts, and the version only until there is one.
+    """
 
     model: str
     version: str
     digest: str
     event_time: float | None
     golden: Any | None
+    follow: bool = False
 
 
 def read_revision(directory: Path) -> Revision:
@@ -64,7 +69,7 @@ def _read(directory: Path) -> Revision:
         raise LoadFailure("BadConfig", f"{path}: {first_problem(error)}") from None
     golden_path = directory / "golden.json"
     golden = _json(golden_path) if golden_path.exists() else None
-    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden)
+    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden, wanted.follow)
 
 
 def first_problem(error: ValidationError) -> str:

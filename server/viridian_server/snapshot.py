@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from viridian_model.contract import ModelSpec, RankingModel
     from viridian_model.manifest import Manifest
+    from viridian_model.publication.head import Sequence
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A loaded, verified and warmed-up version. A request takes one reference and uses nothing else."""
+    """A loaded, verified and warmed-up version. A request takes one reference and uses nothing else.
+
+    ``sequence`` is None for what is no state of a chain.
+    """
 
     name: str
     version: str
@@ -23,6 +27,13 @@ class Snapshot:
     manifest: Manifest
     spec: ModelSpec
     model: RankingModel
+    sequence: Sequence | None = None
+    token: int | None = None
+
+    @property
+    def root(self) -> str:
+        """Merkle root of what answers."""
+        return self.manifest.merkle_root
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -30,6 +41,8 @@ class Snapshot:
         headers = {"x-model-version": self.version, "x-model-digest": self.digest}
         if self.event_time is not None:
             headers["x-model-watermark"] = rfc3339(self.event_time)
+        if self.sequence is not None:
+            headers["x-model-sequence"] = str(self.sequence)
         return headers
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 
 from viridian_server.background import start_loading
 from viridian_server.failure import LoadFailure
+from viridian_server.loading import Report, load
 from viridian_server.metrics import Metrics
 from viridian_server.residents import Phase, Staged
 from viridian_server.revision import Revision
 from viridian_server.settings import Settings
+from viridian_server.snapshot import Snapshot
 from viridian_server.state import ServerState
 
 log = logging.getLogger(__name__)
@@ -81,8 +84,12 @@ class Stager:
                 staged.phase = phase
 
             beside = self._state.snapshot
+
+            def work(report: Report, stop: threading.Event) -> Snapshot:
+                return load(staged.revision, self._settings, report, stop, beside)
+
             try:
-                snapshot = await start_loading(staged.revision, self._settings, entered, staged.given_up, beside)
+                snapshot = await start_loading(work, entered, staged.given_up)
             except LoadFailure as failure:
                 staged.fail(failure)
                 log.error("cannot be staged", extra={"digest": staged.revision.digest, **failure.to_json()})

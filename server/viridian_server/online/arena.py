@@ -17,7 +17,10 @@ _SWEEPS_PER_CAPACITY = 32
 class View(Protocol):
     """What refers to rows of an arena."""
 
-    slots: Slots
+    @property
+    def slots(self) -> Slots:
+        """Which rows."""
+        ...
 
 
 class RowArena:
@@ -78,7 +81,7 @@ class RowArena:
         referred = np.zeros(self._used, np.bool_)
         for view in self._views:
             # A damaged slot must not end the sweep.
-            np.put(referred, view.slots, True, mode="clip")
+            referred[np.minimum(view.slots.view(np.uint32), self._used - 1)] = True
         self._free = np.flatnonzero(~referred).astype(np.int32)
         self._since_sweep = 0
 

@@ -32,7 +32,7 @@ class HashIndex:
     def of(cls, ids: Hashes, freed: int) -> HashIndex:
         """Index a table with ``ids`` ``[rows]``; those equal to ``freed`` belong to nobody."""
         live = np.flatnonzero(ids != freed)
-        order = np.argsort(ids[live], kind="stable")
+        order = np.argsort(ids[live])
         none = np.zeros(0, np.int64)
         return cls(ids[live][order], live[order], none, none)
 
@@ -47,6 +47,9 @@ class HashIndex:
 
     def with_new(self, hashes: Hashes, positions: Positions, ids: Hashes, freed: int) -> HashIndex:
         """Return the index after ``hashes`` came to stand at ``positions`` of a table that has ``ids`` by now."""
+        # What comes back to where it stood is found there again: each live row has one entry that holds.
+        back = _search(self.keys, self.positions, hashes) == positions
+        hashes, positions = hashes[~back], positions[~back]
         if len(hashes) == 0:
             return self
         keys = np.concatenate([self.new_keys, hashes])

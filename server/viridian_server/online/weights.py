@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -22,6 +21,8 @@ from viridian_server.online.table import ServedTable, TableView, touched_by
 
 class RootMismatch(BadDelta):
     """A delta was applied as it is, and gave another Merkle root than it says."""
+
+    reason = "RootMismatch"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +69,8 @@ class Weights:
         memo: dict[int, Any] = {id(model.schema): model.schema}
         for name, table in model.embedding_tables().items():
             memo[id(table)] = ServedTable(table.name, self.tables[name])
-        inside = set(self.tensors)
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if name in inside:
+            if name in self.tensors:
                 memo[id(tensor)] = _like(tensor, self.tensors[name])
         with torch.inference_mode(mode=False):
             return cast("RankingModel", copy.deepcopy(cast("Any", model), memo))
