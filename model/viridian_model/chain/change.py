@@ -149,4 +149,5 @@ def restored(scale: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float32]:
     # One multiplication, correctly rounded: the same bits with every reader.
     if scale.dtype != np.float32 or values.dtype != np.int8 or scale.shape != values.shape[:1]:
         raise BadDelta(f"values {values.dtype} {values.shape} have scales {scale.dtype} {scale.shape}")
-    return values.astype(np.float32) * scale[:, None]
+    restored: NDArray[np.float32] = values.astype(np.float32) * scale[:, None]
+    return restored
