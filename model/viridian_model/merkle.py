@@ -133,8 +133,9 @@ def _chunks(block: Rows) -> list[Rows]:
     """Pieces whose words stay in the cache of a core."""
     width = max(1, block.values.shape[1] * block.values.itemsize // 4)
     step = max(LEAF_ROWS, _CHUNK_WORDS // width)
-    cuts = [slice(i, i + step) for i in range(0, len(block.positions), step)]
-    return [Rows(*(None if part is None else part[cut] for part in block)) for cut in cuts]  # type: ignore[arg-type]
+    cuts = [slice(start, start + step) for start in range(0, len(block.positions), step)]
+    ids = block.ids
+    return [Rows(block.positions[cut], block.values[cut], None if ids is None else ids[cut]) for cut in cuts]
 
 
 def _hashes(block: Rows) -> Words:
@@ -164,7 +165,7 @@ def _words(values: Array) -> NDArray[np.uint32]:
 def _keys(width: int) -> Words:
     """Odd keys ``[2, width]``: consecutive outputs of splitmix64, each lane from a seed of its own."""
     seeds = np.arange(1, LANES + 1, dtype=np.uint64) << np.uint64(32)
-    counters: Words = (seeds[:, None] + np.arange(width, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    counters: Words = np.add.outer(seeds, np.arange(width, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
     return _mix(counters) | np.uint64(1)
 
 

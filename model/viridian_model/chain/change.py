@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -32,10 +33,12 @@ class TableChange:
     values: NDArray[Any]
     removed: Positions
 
-    @property
+    @cached_property
     def touched(self) -> Positions:
         """All positions that are another row afterwards, ascending."""
-        return np.union1d(self.positions, self.removed)
+        if len(self.removed) == 0:
+            return self.positions
+        return np.sort(np.concatenate([self.positions, self.removed]), kind="stable")
 
     @property
     def written(self) -> Rows:
@@ -64,7 +67,7 @@ class TableChange:
             if positions.dtype != np.int64 or positions.ndim != 1 or (np.diff(positions) <= 0).any():
                 raise BadDelta("positions must be int64 and ascend")
         touched = self.touched
-        if len(touched) != len(self.positions) + len(self.removed):
+        if (np.diff(touched) == 0).any():
             raise BadDelta("a row is both changed and removed")
         if len(touched) and not (touched[0] >= 0 and touched[-1] < self.rows):
             raise BadDelta(f"a row outside of the {self.rows} rows is changed")

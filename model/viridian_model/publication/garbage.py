@@ -38,7 +38,8 @@ class GarbageCollector:
         """Remove what may go, and return how many files that were.
 
         Args:
-            pinned: digests of bundles, or of deltas (their anchor and the links before them are kept with them).
+            pinned: digests of bundles, also of one that is just being written, or of deltas (their anchor and the links
+                before them are kept with them).
 
         Raises:
             Fenced: another writer holds the lease; nothing was removed.

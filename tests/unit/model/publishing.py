@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +65,16 @@ def replayed(store: Store, head: Head) -> ModelState:
 class Writer:
     """A trainer: goes on from the head, changes rows, publishes."""
 
-    def __init__(self, store: Store, holder: str, *, ttl: float = 15.0, seed: int = 0) -> None:
-        self.publisher = Publisher(store, MODEL, holder, ttl=ttl)
+    def __init__(
+        self,
+        store: Store,
+        holder: str,
+        *,
+        ttl: float = 15.0,
+        seed: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.publisher = Publisher(store, MODEL, holder, ttl=ttl, clock=clock)
         self._store, self._random = store, np.random.default_rng(seed)
 
     def begin(self) -> Head:
