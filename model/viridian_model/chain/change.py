@@ -90,7 +90,7 @@ class Change:
 
 def encode(change: Change, encoding: Encoding) -> tuple[bytes, Change]:
     """Return the payload, and the change as readers get it (other values than given only for ``int8``)."""
-    arrays = {f"tensors/{name}": np.ascontiguousarray(value) for name, value in change.tensors.items()}
+    arrays = {f"tensors/{name}": np.asarray(value, order="C") for name, value in change.tensors.items()}
     served = {}
     for name, table in change.tables.items():
         prefix = f"rows/{name}/"

@@ -134,7 +134,11 @@ async def test_one_digest_is_staged_at_a_time(site: Site, start: Start) -> None:
     [
         ("stage", {"version": "4"}, "digest: Field required"),
         ("stage", {"version": "4", "digest": "latest"}, "digest: String should match"),
-        ("flip", {"digest": "sha256:" + "0" * 64, "a\nb": 1}, "a b: Extra inputs are not permitted; send JSON with digest"),
+        (
+            "flip",
+            {"digest": "sha256:" + "0" * 64, "a\nb": 1},
+            "a b: Extra inputs are not permitted; send JSON with digest",
+        ),
     ],
 )
 def test_a_bad_body_says_what_to_send(site: Site, start: Start, call: str, body: object, says: str) -> None:
