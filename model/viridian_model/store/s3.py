@@ -37,6 +37,16 @@ class ObjectStore:
                 _check_bucket(error)
                 raise Absent(f"{key} is not in the store") from None
 
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """See `Store.get_range`."""
+        if size == 0:
+            return b""
+        with _told(f"reading {key}"):
+            try:
+                return bytes(obstore.get_range(self._client, checked(key), start=start, length=size))
+            except FileNotFoundError:
+                raise Absent(f"{key} is not in the store") from None
+
     def put_new(self, key: str, data: bytes) -> bool:
         """See `Store.put_new`."""
         with _told(f"writing {key}"):
