@@ -25,7 +25,7 @@ from viridian_trainer.errors import BadConfig
 
 _log = logging.getLogger(__name__)
 #: Raised whenever the content of checkpoints changes, so that none of another trainer is continued.
-FORMAT = 3
+FORMAT = 4
 _NAME = re.compile(r"([0-9]{12})-([0-9a-f]{32})\.safetensors")
 
 

@@ -23,6 +23,7 @@ from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.predictions import Predictions
 from viridian_trainer.training.replay import Sample, encode
+from viridian_trainer.training.vocabulary import Vocabulary
 
 GOLDEN_ROWS = 8
 _RECENT, _NEWEST = "events/recent-ids", "events/newest-time"
@@ -53,6 +54,7 @@ class Learner:
         self.config = config
         self.offsets = dict(offsets)
         self.optimizer = self._new_optimizer()
+        self.vocabulary = self._new_vocabulary()
         self.recent = RecentIds()
         self.watermark = Watermark(lateness=lateness)
         self.popularity = ItemCounts()
@@ -64,6 +66,9 @@ class Learner:
 
     def _new_optimizer(self) -> GrowingAdagrad:
         return GrowingAdagrad(self.model, self.config.learning_rate, self.config.initial_accumulator)
+
+    def _new_vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.model, self.optimizer, self.config.admission, self.config.eviction)
 
     @property
     def batch_is_full(self) -> bool:
@@ -121,7 +126,10 @@ class Learner:
         self.popularity.add(hash_ids(event.item for event in events), labels)
         self.counts.trained += len(events)
         replayed = min(int(self.counts.trained * ratio), len(replay))
-        both, all_labels = _joined(features, labels, replay, slice(self.counts.replayed, replayed))
+        part = slice(self.counts.replayed, replayed)
+        both, all_labels = _joined(features, labels, replay, part)
+        times = torch.tensor([event.time for event in events], dtype=torch.float64)
+        self.vocabulary.meet(both, torch.cat([times, replay.times[part]]), len(events))
         losses = self._losses(both, all_labels)
         torch.autograd.backward(losses.mean() * (len(events) / self.config.batch_size))
         self.optimizer.step()
@@ -138,16 +146,16 @@ class Learner:
         return logits.clone()
 
     def _losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
-        self.optimizer.grow(batch)
         logits = self.model(batch)
         return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="none")
 
     def kept(self) -> dict[str, Tensor]:
-        """Tensors for ``optimizer.safetensors``: optimizer state, recent event ids, newest time, counts per
-        item.
+        """Tensors for ``optimizer.safetensors``: optimizer state, use of rows, recent event ids, newest time,
+        counts per item.
         """
         return {
             **self.optimizer.state(),
+            **self.vocabulary.state(),
             **self.popularity.state(),
             _RECENT: torch.from_numpy(self.recent.array()),
             _NEWEST: torch.tensor([self.watermark.newest], dtype=torch.float64),
@@ -166,6 +174,7 @@ class Learner:
         self.recent = recent_ids(tensors)
         if _NEWEST in tensors:
             self.watermark.newest = float(tensors[_NEWEST])
+        self.vocabulary.load(tensors, self.watermark.newest)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
@@ -180,6 +189,7 @@ class Learner:
         own = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
         self.model.load_state_dict(own)
         self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
+        self.vocabulary = self._new_vocabulary()
         self.load_kept(tensors)
         randomness.restore(tensors)
         self.predictions = Predictions.load(tensors)

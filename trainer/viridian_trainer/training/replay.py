@@ -25,12 +25,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """Replayed events in the order of use: features ``[n]``, labels float32 ``[n]``, and how they were
-    drawn.
+    """Replayed events in the order of use: features ``[n]``, labels float32 ``[n]``, times float64 ``[n]``, and
+    how they were drawn.
     """
 
     features: FeatureBatch | None
     labels: Tensor
+    times: Tensor
     record: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -64,9 +65,15 @@ def draw(
         "sha256": hashlib.sha256(ordinals.astype("<i8").tobytes()).hexdigest(),
     }
     if not events:
-        return Sample(None, torch.zeros(0), record)
+        return nothing(record)
     features, labels = encode(events, schema)
-    return Sample(features.take(order), labels[order], record)
+    times = torch.tensor([event.time for event in events], dtype=torch.float64)
+    return Sample(features.take(order), labels[order], times[order], record)
+
+
+def nothing(record: Mapping[str, Any]) -> Sample:
+    """A sample without events."""
+    return Sample(None, torch.zeros(0), torch.zeros(0, dtype=torch.float64), record)
 
 
 def encode(events: list[Event], schema: Schema) -> tuple[FeatureBatch, Tensor]:
