@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, rollback, staleness
+from tests.benchmarks import decide, gate, kills, rollback, staleness
 
-BENCHMARKS = {"decide": decide.run, "rollback": rollback.run, "staleness": staleness.run}
+BENCHMARKS = {
+    "decide": decide.run,
+    "gate": gate.run,
+    "kills": kills.run,
+    "rollback": rollback.run,
+    "staleness": staleness.run,
+}
 
 
 def main() -> int:
