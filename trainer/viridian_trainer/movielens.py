@@ -66,7 +66,7 @@ def _history(rated: Sequence[tuple[int, str, int]], moment: int, history: int) -
     """The last items of a user before ``moment`` by pool, newest first; ``""`` where there are no more."""
     before = bisect_left(rated, moment, key=lambda each: each[0])
     newest = rated[max(0, before - history) : before][::-1]
-    found = {}
+    found: dict[str, str] = {}
     for pool, fields in history_fields(history).items():
         items = [item for _, item, label in newest if label == POOLS[pool]]
         found |= dict(zip(fields, items + [""] * (history - len(items)), strict=True))

@@ -137,6 +137,11 @@ class Eviction(Part):
     unused_for: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)] = None
     max_rows: int | None = Field(default=None, ge=1)
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether ids may lose their rows at all."""
+        return self.unused_for is not None or self.max_rows is not None
+
 
 class TrainerConfig(Part):
     """The keys of ``spec.training.config`` that the trainer reads; all others go to the architecture.

@@ -25,6 +25,7 @@ from viridian_trainer.spec import Admission, Eviction, split_config
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.task import train_task
 from viridian_trainer.training.optimizer import GrowingAdagrad
+from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.vocabulary import Vocabulary
 from viridian_trainer.training.waiting import Waiting
 
@@ -223,6 +224,7 @@ def test_a_lineage_with_evictions_resumes_and_replays_bit_for_bit(tmp_path: Path
         for name, table in bundle.load_model().embedding_tables().items():
             assert len(table.id_rows) <= 150
             assert len(bundle.optimizer()[f"last-seen/{name}"]) == table.rows
+        assert len(ItemCounts.load(bundle.optimizer())) <= 150
     assert (parent.weights()["tables.field_user.ids"] == FREED).any()
     for version in ("1", "2"):
         ref = replace(second.parent, version=version, digest=registry.version("ctr", version).tags["viridian.digest"])

@@ -137,6 +137,13 @@ class Learner:
         self.counts.replayed, self.counts.steps = replayed, self.counts.steps + 1
         self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
 
+    def end(self) -> None:
+        """Close a training: unused ids lose their rows, and what was counted of items without one is forgotten."""
+        self.vocabulary.evict()
+        items = self.model.embedding_tables().get(self.model.schema.item)
+        if items is not None and self.config.eviction.is_wanted:
+            self.popularity.keep(items.ids)
+
     def _predict(self, batch: FeatureBatch) -> Tensor:
         """Logits as a server would give them with the present weights, float64 ``[n]``."""
         self.model.eval()

@@ -76,7 +76,7 @@ def train(
     read_done = time.monotonic()
     with stop.deferred():
         _Pass(task, log, plan, config, store, stop, observer).run()
-        plan.learner.vocabulary.evict()
+        plan.learner.end()
     seconds = {"read": round(read_done - begun, 3), "train": round(time.monotonic() - read_done, 3)}
     return Trained(plan.learner, spec, plan.split, origin, plan.sample.record, seconds)
 
