@@ -55,11 +55,12 @@ class DeepFM(nn.Module):
         super().__init__()
         self.config, self.schema = config, schema
         self._single = _single_fields(config, schema)
+        self._pools = sorted(config.pools.items())  # canonical JSON, as in model.json, keeps no other order
         width = 1 + config.dim
         self.tables = nn.ModuleDict(
             {_key(name): ExpandableEmbedding(name, width, sparse=config.sparse) for name in self._single}
         )
-        self.pools = nn.ModuleDict({_key(name): nn.Linear(width, width) for name in config.pools})
+        self.pools = nn.ModuleDict({_key(name): nn.Linear(width, width) for name, _ in self._pools})
         self.numeric_rows = nn.Parameter(torch.randn(len(schema.numeric), width) * 0.01)
         self.bias = nn.Parameter(torch.zeros(()))
         self.mlp = _mlp((len(self._single) + len(config.pools) + len(schema.numeric)) * config.dim, config)
@@ -93,7 +94,7 @@ class DeepFM(nn.Module):
         """Return ``[n, fields, 1 + dim]``."""
         tables = self.embedding_tables()
         parts = [table(batch.categorical[name]) for name, table in tables.items()]
-        parts += [self._pooled(name, pool, tables[pool.table], batch) for name, pool in self.config.pools.items()]
+        parts += [self._pooled(name, pool, tables[pool.table], batch) for name, pool in self._pools]
         if self.schema.numeric:
             values = torch.stack([batch.numeric[name] for name in self.schema.numeric], 1).to(self.bias.device)
             scaled = values.sign() * values.abs().log1p()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
 
+from viridian_model.bundle import finish
+from viridian_model.canonical import canonical_json
 from viridian_model.contract import ModelSpec
 from viridian_model.deepfm import DeepFM
 from viridian_model.errors import BadBundle
 from viridian_model.features import FeatureBatch
-from viridian_model.inference import infer, inputs_of_rows
+from viridian_model.inference import check_golden, golden_answers, infer, inputs_of_rows
 from viridian_model.schema import Schema
 
 SCHEMA = Schema(categorical=("user", "item", "last0", "last1"))
@@ -47,6 +50,17 @@ def test_a_pool_is_the_mean_over_its_fields_in_any_order_and_empty_ones_add_noth
     assert torch.allclose(pooled[0], (vectors["b"] + vectors["c"]) / 2, atol=1e-6)
     assert torch.allclose(pooled[2], vectors["b"] / 2, atol=1e-6)
     assert not pooled[3].any()
+
+
+def test_a_model_with_pools_answers_the_same_when_model_json_was_read() -> None:
+    pools = {name: {"table": "item", "fields": [field]} for name, field in (("newest", "last0"), ("before", "last1"))}
+    spec = ModelSpec.of(SCHEMA, config={"dim": 4, "hidden": [8], "pools": pools})
+    built = finish(spec.build())
+    for table in built.embedding_tables().values():
+        table.grow(["u", "a", "b", "c"])
+    loaded = ModelSpec.from_json(json.loads(canonical_json(spec.to_json()))).build()
+    loaded.load_state_dict(built.state_dict())
+    check_golden(loaded.eval(), golden_answers(built, [inputs_of_rows(ROWS, SCHEMA)], tolerance=1e-7))
 
 
 @pytest.mark.parametrize(
