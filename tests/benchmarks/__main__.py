@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, deltas, merkle, rollback, staleness
+from tests.benchmarks import decide, deltas, gate, kills, merkle, rollback, staleness
 
 BENCHMARKS = {
     "decide": decide.run,
     "deltas": deltas.run,
+    "gate": gate.run,
+    "kills": kills.run,
     "merkle": merkle.run,
     "rollback": rollback.run,
     "staleness": staleness.run,

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from viridian_model.contract import DEFAULT_ARCHITECTURE, ModelSpec
@@ -50,11 +51,49 @@ class Gate(Part):
     looks: int = Field(default=1, ge=1)
 
 
+def _seconds(value: Any) -> Any:
+    """Seconds of a duration as manifests have it; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if not value or not re.fullmatch(r"([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?", value):
+        raise ValueError(f"{value!r} is not a duration; write for example 90d, 12h or 1h30m")
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"([0-9]+)([dhms])", value))
+
+
+class Admission(Part):
+    """When an id gets a row of its own: after ``count`` events. Of at most ``waiting`` ids a table the events are
+    counted, those seen longest ago are forgotten first.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    count: int = Field(default=1, ge=1, le=1000)
+    waiting: int = Field(default=100_000, ge=1, le=10_000_000)
+
+
+class Eviction(Part):
+    """When an id loses its row, at the end of a training: ``unused_for`` so many seconds of event time, or when more
+    than ``max_rows`` ids of a table have one (least recently used first).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    unused_for: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)] = None
+    max_rows: int | None = Field(default=None, ge=1)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether ids may lose their rows at all."""
+        return self.unused_for is not None or self.max_rows is not None
+
+
 class TrainerConfig(Part):
     """The keys of ``spec.training.config`` that the trainer reads; all others go to the architecture.
 
     ``batch_size`` in events, ``learning_rate`` and ``initial_accumulator`` of Adagrad (Duchi et al. 2011),
-    ``checkpoint_events`` in events between two checkpoints, ``threads`` of the CPU.
+    ``checkpoint_events`` in events between two checkpoints, ``threads`` of the CPU; ``admission`` and ``eviction``
+    of ids.
     """
 
     architecture: str = DEFAULT_ARCHITECTURE
@@ -64,6 +103,8 @@ class TrainerConfig(Part):
     checkpoint_events: int = Field(default=50_000, ge=1)
     threads: int = Field(default=1, ge=1)
     device: str = "cpu"
+    admission: Admission = Admission()
+    eviction: Eviction = Eviction()
 
 
 def split_config(config: dict[str, Any]) -> tuple[TrainerConfig, dict[str, Any]]:

@@ -26,7 +26,7 @@ from viridian_trainer.errors import BadConfig
 
 _log = logging.getLogger(__name__)
 #: Raised whenever the content of checkpoints changes, so that none of another trainer is continued.
-FORMAT = 3
+FORMAT = 4
 #: How long a file that another process wrote may take to be seen on a volume that several nodes mount.
 SHARED_SECONDS = 30.0
 _NAME = re.compile(r"([0-9]{12})-([0-9a-f]{32})\.safetensors")

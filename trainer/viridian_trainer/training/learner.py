@@ -25,6 +25,7 @@ from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.predictions import Predictions
 from viridian_trainer.training.replay import Sample, encode
+from viridian_trainer.training.vocabulary import Vocabulary
 
 GOLDEN_ROWS = 8
 _RECENT, _NEWEST = "events/recent-ids", "events/newest-time"
@@ -61,6 +62,7 @@ class Learner:
         self.group = group
         self.offsets = dict(offsets)
         self.optimizer = self._new_optimizer()
+        self.vocabulary = self._new_vocabulary()
         self.recent = RecentIds()
         self.watermark = Watermark(lateness=lateness)
         self.popularity = ItemCounts()
@@ -72,6 +74,9 @@ class Learner:
 
     def _new_optimizer(self) -> GrowingAdagrad:
         return GrowingAdagrad(self.model, self.config.learning_rate, self.config.initial_accumulator)
+
+    def _new_vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.model, self.optimizer, self.config.admission, self.config.eviction)
 
     @property
     def batch_is_full(self) -> bool:
@@ -129,7 +134,10 @@ class Learner:
         self.popularity.add(hash_ids(event.item for event in events), labels)
         self.counts.trained += len(events)
         replayed = min(int(self.counts.trained * ratio), len(replay))
-        both, all_labels = _joined(features, labels, replay, slice(self.counts.replayed, replayed))
+        part = slice(self.counts.replayed, replayed)
+        both, all_labels = _joined(features, labels, replay, part)
+        times = torch.tensor([event.time for event in events], dtype=torch.float64)
+        self.vocabulary.meet(both, torch.cat([times, replay.times[part]]), len(events))
         own = self._own_losses(both, all_labels)
         torch.autograd.backward(own.sum() / len(both) * (len(events) / self.config.batch_size))
         self.group.add_gradients(self.model.parameters())
@@ -138,6 +146,13 @@ class Learner:
         self.counts.loss += float(losses[: len(events)].double().sum())
         self.counts.replayed, self.counts.steps = replayed, self.counts.steps + 1
         self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
+
+    def end(self) -> None:
+        """Close a training: unused ids lose their rows, and what was counted of items without one is forgotten."""
+        self.vocabulary.evict()
+        items = self.model.embedding_tables().get(self.model.schema.item)
+        if items is not None and self.config.eviction.is_wanted:
+            self.popularity.keep(items.ids)
 
     def _predict(self, batch: FeatureBatch) -> Tensor:
         """Logits as a server would give them with the present weights, float64 ``[n]``."""
@@ -148,8 +163,7 @@ class Learner:
         return self.group.joined(logits.clone(), len(batch))
 
     def _own_losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
-        """Losses of this rank's rows; the tables grow by the ids of all rows."""
-        self.optimizer.grow(batch)
+        """Losses of this rank's rows; the tables have grown by the ids of all rows."""
         part = self.group.part(len(batch))
         with self.group.drawing(len(batch)):
             logits = self.model(batch.take(part))
@@ -163,11 +177,12 @@ class Learner:
         return digest.intdigest() - (1 << 63)
 
     def kept(self) -> dict[str, Tensor]:
-        """Tensors for ``optimizer.safetensors``: optimizer state, recent event ids, newest time, counts per
-        item.
+        """Tensors for ``optimizer.safetensors``: optimizer state, use of rows, recent event ids, newest time,
+        counts per item.
         """
         return {
             **self.optimizer.state(),
+            **self.vocabulary.state(),
             **self.popularity.state(),
             _RECENT: torch.from_numpy(self.recent.array()),
             _NEWEST: torch.tensor([self.watermark.newest], dtype=torch.float64),
@@ -186,6 +201,7 @@ class Learner:
         self.recent = recent_ids(tensors)
         if _NEWEST in tensors:
             self.watermark.newest = float(tensors[_NEWEST])
+        self.vocabulary.load(tensors, self.watermark.newest)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
@@ -200,6 +216,7 @@ class Learner:
         own = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
         self.model.load_state_dict(own)
         self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
+        self.vocabulary = self._new_vocabulary()
         self.load_kept(tensors)
         randomness.restore(tensors)
         self.predictions = Predictions.load(tensors)

@@ -28,7 +28,7 @@ from viridian_trainer.training.learner import Learner
 from viridian_trainer.training.plan import Plan
 from viridian_trainer.training.progress import NOBODY, Observer
 from viridian_trainer.training.randomness import seed_all
-from viridian_trainer.training.replay import Sample, draw
+from viridian_trainer.training.replay import draw, nothing
 from viridian_trainer.training.window_pass import WindowPass
 from viridian_trainer.window import Split, split_by_time
 
@@ -80,6 +80,7 @@ def train(
     read_done = time.monotonic()
     with stop.deferred():
         WindowPass(task, log, plan, config.checkpoint_events, store, stop, observer, group).run()
+        plan.learner.end()
     seconds = {"read": round(read_done - begun, 3), "train": round(time.monotonic() - read_done, 3)}
     return Trained(plan.learner, spec, plan.split, origin, plan.sample.record, seconds)
 
@@ -196,4 +197,4 @@ def _prepare(task: TrainInput, log: EventLog, learner: Learner, origin: Mapping[
     seed = (task.seed << 32) | task.update.number
     if wanted and origin != task.window.start:
         return Plan(learner, split, draw(log, origin, task.window.start, wanted, seed, data.event_schema))
-    return Plan(learner, split, Sample(None, torch.zeros(0), {"seed": seed, "events": 0}))
+    return Plan(learner, split, nothing({"seed": seed, "events": 0}))
