@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from worlds import data, following, parquet, rows, train_in, training
 
+from viridian_trainer import registry as tags
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import TaskError
 from viridian_trainer.eventlog import Window
@@ -41,7 +42,8 @@ LIMIT = 300  # seconds after which a rank that hangs ends itself
 class Wanted:
     """A training into the registry ``name``, from its newest version if there is one, up to the offsets ``to``.
 
-    ``signal`` is sent to rank ``victim`` by itself before its step number ``step``, or from outside after ``seconds``.
+    ``signal`` is sent to rank ``victim`` by itself before its step number ``step``, or from outside ``seconds`` after
+    its first step.
     ``apart`` gives every rank a checkpoint directory of its own.
     """
 
@@ -78,10 +80,13 @@ def run(folder: Path, wanted: Wanted) -> dict[str, Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    children = {os.fork() or rank_process(folder, wanted, rank, port): rank for rank in range(wanted.ranks)}
-    if wanted.seconds:
+    begun, begins = os.pipe()
+    children = {os.fork() or rank_process(folder, wanted, rank, port, begins): rank for rank in range(wanted.ranks)}
+    os.close(begins)
+    if wanted.seconds and os.read(begun, 1):
         time.sleep(wanted.seconds)
         os.kill(next(pid for pid, rank in children.items() if rank == wanted.victim), wanted.signal)
+    os.close(begun)
     ends, moments = {}, []
     while len(ends) < len(children):
         pid, status = os.wait()
@@ -90,12 +95,12 @@ def run(folder: Path, wanted: Wanted) -> dict[str, Any]:
     return {"ends": [ends[rank] for rank in sorted(ends)], "seconds": moments[-1] - moments[0]}
 
 
-def rank_process(folder: Path, wanted: Wanted, rank: int, port: int) -> int:
+def rank_process(folder: Path, wanted: Wanted, rank: int, port: int, begins: int) -> int:
     """A child: never returns."""
     signal.alarm(LIMIT)
     code = 1
     try:
-        harm(wanted, rank)
+        arrange(wanted, rank, begins)
         train(folder, wanted, rank, port)
         code = 0
     except TaskError as error:
@@ -107,8 +112,10 @@ def rank_process(folder: Path, wanted: Wanted, rank: int, port: int) -> int:
     os._exit(code)
 
 
-def harm(wanted: Wanted, rank: int) -> None:
-    """Arrange that this process sends itself the signal at the wanted step, or looks for lost checkpoints briefly."""
+def arrange(wanted: Wanted, rank: int, begins: int) -> None:
+    """Let this process say that the victim begins, send itself the signal at the wanted step, and look for lost
+    checkpoints only briefly.
+    """
     original, steps = Learner.step, 0
     if wanted.apart:
         checkpoint.SHARED_SECONDS = 0.5
@@ -116,11 +123,13 @@ def harm(wanted: Wanted, rank: int) -> None:
     def step(learner: Learner, *args: Any) -> None:
         nonlocal steps
         steps += 1
+        if steps == 1:
+            os.write(begins, b".")
         if steps == wanted.step:
             os.kill(os.getpid(), wanted.signal)
         original(learner, *args)
 
-    if wanted.step and rank == wanted.victim:
+    if rank == wanted.victim:
         Learner.step = step  # type: ignore[method-assign]
 
 
@@ -152,7 +161,7 @@ def task_of(folder: Path, wanted: Wanted, rank: int) -> TrainInput:
         ranks=wanted.ranks,
     )
     newest = FolderRegistry(folder / wanted.name).newest("ctr")
-    if newest is None or newest.result["trainedTo"] == wanted.to:
+    if newest is None or newest.tags[tags.WINDOW] == first.window.canonical():
         return first
     outcome = {**newest.result, "version": newest.version}
     task = following(first, outcome, log, fresh=dict(outcome["trainedTo"]))

@@ -72,15 +72,27 @@ def difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("split", ["Holdout", "Prequential"])
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.thorough)])
-def test_several_ranks_train_what_one_does(trainings: Trainings, split: str, ranks: int) -> None:
+@pytest.mark.parametrize(
+    ("ranks", "accumulator", "tolerance"),
+    [
+        (2, 0.1, 1e-6),
+        pytest.param(3, 0.1, 1e-6, marks=pytest.mark.thorough),
+        # Adagrad from zero divides the first gradients by themselves: where they nearly vanish, rounding shows
+        pytest.param(2, 0.0, 1e-5, marks=pytest.mark.thorough),
+    ],
+)
+def test_several_ranks_train_what_one_does(
+    trainings: Trainings, split: str, ranks: int, accumulator: float, tolerance: float
+) -> None:
     """Over two updates: tables that grow, a short last batch, duplicates, late and replayed events, dropout."""
+    config = {**SMALL, "initialAccumulator": accumulator}
+    names = [f"{kind}-{split}-{ranks}-{accumulator}" for kind in ("one", "many")]
     for update in (0, 1):
-        for name, count in ((f"one-{split}-{ranks}", 1), (f"many-{split}-{ranks}", ranks)):
-            assert trainings.run(name, update, ranks=count, split=split)["ends"] == [0] * count
-        one, many = (trainings.bundle(f"{kind}-{split}-{ranks}") for kind in ("one", "many"))
-        assert difference(one.weights(), many.weights()) <= 1e-6
-        assert difference(one.optimizer(), many.optimizer()) <= 1e-6
+        for name, count in zip(names, (1, ranks), strict=True):
+            assert trainings.run(name, update, ranks=count, split=split, config=config)["ends"] == [0] * count
+        one, many = (trainings.bundle(name) for name in names)
+        assert difference(one.weights(), many.weights()) <= tolerance
+        assert difference(one.optimizer(), many.optimizer()) <= tolerance
         books, others = (bundle.manifest.model_extra or {} for bundle in (one, many))
         for book in ("ledger", "origin", "replay"):
             assert books[book] == others[book]

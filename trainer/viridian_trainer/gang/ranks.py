@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed import DistStoreError
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
@@ -21,8 +22,7 @@ from viridian_trainer.gang.group import ALONE, Group, share
 #: How long ranks wait for each other within a step. The death of a process is seen at once, since its connections
 #: close; this bounds the wait for one that hangs, or that went away with its machine.
 PATIENCE = timedelta(minutes=5)
-#: Signals are handled between two looks at the store.
-_LOOK = timedelta(seconds=1)
+_LOOK_SECONDS = 0.05
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def gathered(env: Mapping[str, str], device: str) -> Iterator[Group]:
         return
     # Errors and timeouts of NCCL are raised here, instead of aborting the process from another thread.
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
-    with _peers():
+    with _peers(), _ended_by(signal.SIGTERM):
         store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
         distributed.init_process_group(
             "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl",
@@ -141,15 +141,19 @@ class Ranks:
     def _say(self, key: str, word: str) -> None:
         with _peers():
             self._words.set(key, word)
+        self._all_heard()
 
     def _hear(self, key: str) -> str:
         with _peers():
-            while True:
-                try:
-                    self._words.wait([key], _LOOK)
-                except DistStoreError:
-                    continue
-                return self._words.get(key).decode()
+            while not self._words.check([key]):  # a wait in the store could not be interrupted by a signal
+                time.sleep(_LOOK_SECONDS)
+            word = self._words.get(key).decode()
+        self._all_heard()
+        return word
+
+    def _all_heard(self) -> None:
+        """Nobody leaves before: rank 0 would take the word along, and connections that are still being made."""
+        self.any(False)
 
     def _sum(self, values: Tensor) -> None:
         with _peers():
@@ -166,6 +170,16 @@ class Ranks:
         with _peers():
             distributed.all_gather(found, padded)
         return [part[:length] for part, length in zip(found, lengths, strict=True)]
+
+
+@contextmanager
+def _ended_by(number: signal.Signals) -> Iterator[None]:
+    """Within this block the signal ends the process: nothing that runs Python can answer it, and nothing is lost."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextmanager
