@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, rollback, staleness
+from tests.benchmarks import decide, drift, rollback, staleness
 
-BENCHMARKS = {"decide": decide.run, "rollback": rollback.run, "staleness": staleness.run}
+BENCHMARKS = {"decide": decide.run, "drift": drift.run, "rollback": rollback.run, "staleness": staleness.run}
 
 
 def main() -> int:
