@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, deltas, gate, kills, merkle, rollback, staleness
+from tests.benchmarks import decide, deltas, drift, gate, kills, merkle, rollback, staleness
 
 BENCHMARKS = {
     "decide": decide.run,
     "deltas": deltas.run,
+    "drift": drift.run,
     "gate": gate.run,
     "kills": kills.run,
     "merkle": merkle.run,

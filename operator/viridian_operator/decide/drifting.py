@@ -14,7 +14,7 @@ from viridian_operator.decide.draft import Draft
 
 def watches_drift(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> bool:
     """Whether there should be a monitor: as soon as something serves that it can ask."""
-    return spec.trigger.drift is not None and status.active is not None
+    return spec.trigger.drift is not None and spec.data is not None and status.active is not None
 
 
 def drifted(d: Draft) -> Trigger | None:
@@ -34,9 +34,12 @@ def drifted(d: Draft) -> Trigger | None:
 
 
 def _answered(d: Draft, found: Detection) -> bool:
-    """By an update that began after it, or by a champion that was trained beyond it (after status was lost)."""
+    """By an update that began after it, or by a champion that was trained beyond it (after status was lost).
+
+    Numbers begin anew where the log's store has lost what the monitor wrote; time does not.
+    """
     last, champion = d.status.drift, d.status.champion
-    if last is not None and found.number <= last.number:
+    if last is not None and found.number <= last.number and found.event_time <= last.event_time:
         return True
     return champion is not None and champion.event_time is not None and champion.event_time >= found.event_time
 

@@ -14,8 +14,8 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.observation import RegisteredVersion
 from viridian_operator.decide.tags import LIFTED, QUARANTINE
 
-#: deletions of one pass; the rest follow in the next
-AT_ONCE = 10
+#: deletions of one pass, and seconds until the next
+AT_ONCE, PAUSE = 10, 30.0
 
 
 def retention_due(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> bool:
@@ -46,7 +46,7 @@ def unwanted_versions(d: Draft) -> Iterator[DeleteVersion]:
     if not beyond:
         d.put(swept=_mark(d.spec, d.status))
         return
-    d.ask_again()
+    d.look_after(PAUSE)
     for version in beyond[::-1][:AT_ONCE]:
         yield DeleteVersion(version=version.version)
 

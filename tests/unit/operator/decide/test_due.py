@@ -178,6 +178,17 @@ def test_a_lost_status_does_not_answer_a_detection_again(watched: World) -> None
     assert watched.status.update is None or not watched.status.update.running
 
 
+def test_a_monitor_that_counts_from_one_again_is_believed(watched: World) -> None:
+    watched.events += 300
+    watched.drift = detection(7, watched)
+    watched.settle()
+    watched.events += 300
+    watched.tick(60)
+    watched.drift = detection(1, watched)
+    watched.step()
+    assert update(watched).number == 3
+
+
 def test_a_detection_of_before_the_champion_is_none(watched: World) -> None:
     assert watched.status.champion
     watched.drift = detection(1, watched, event_time=watched.status.champion.event_time)
