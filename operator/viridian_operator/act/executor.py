@@ -11,9 +11,9 @@ from viridian_operator.act.errors import NameTaken, StillReferred
 from viridian_operator.act.jobs import create_check_job, create_job, delete_job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import InvalidTemplate
-from viridian_operator.act.retiring import retire
 from viridian_operator.act.revisions import delete_revision, ensure_revision
 from viridian_operator.act.services import ensure_admin_secret, ensure_service
+from viridian_operator.act.telling import tell
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import (
     Action,
@@ -24,9 +24,12 @@ from viridian_operator.decide.decision import (
     EnsureAdminSecret,
     EnsureRevision,
     EnsureService,
+    FlipPods,
     Retire,
     SetAliases,
+    StageVersion,
     TagVersion,
+    UnstagePods,
 )
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.errors import ApiError
@@ -133,8 +136,8 @@ class _Run:
                 await create_check_job(children, spec, owner, action)
             case DeleteJob():
                 await delete_job(children, action)
-            case Retire():
-                return await retire(children, owner, action, self._session, port=spec.serving.port)
+            case Retire() | StageVersion() | FlipPods() | UnstagePods():
+                return await tell(children, owner, action, self._session, port=spec.serving.port)
             case SetAliases() | TagVersion():
                 await self._register(action)
         return []

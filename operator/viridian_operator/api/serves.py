@@ -1,0 +1,52 @@
+"""Content of the ConfigMap that says which version pods serve, read alike by observation and effects.
+
+``revision.json`` and ``golden.json`` are what pods mount. ``standby.json``, which they do not, keeps the same of
+versions that they may be told to serve next, so that neither a switch nor the way back needs the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from viridian_operator.api.names import ANNOTATION_DIGEST, ANNOTATION_GRAPH
+
+REVISION_FILE: Final = "revision.json"
+GOLDEN_FILE: Final = "golden.json"
+STANDBY_FILE: Final = "standby.json"
+
+
+@dataclass(frozen=True)
+class Serves:
+    """What such a ConfigMap says."""
+
+    version: str
+    digest: str
+    event_time: float | None = None
+    graph: str = ""
+    #: digest that Viridian itself wrote last; anything else is somebody else's edit
+    recorded: str = ""
+    #: golden requests by digest, as JSON text
+    golden: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_serves(config_map: Mapping[str, Any]) -> Serves | None:
+    """What the ConfigMap says; None if that cannot be read."""
+    data, annotations = config_map.get("data") or {}, config_map["metadata"].get("annotations") or {}
+    try:
+        wanted, standby = json.loads(data[REVISION_FILE]), json.loads(data.get(STANDBY_FILE) or "{}")
+        version, digest, moment = str(wanted["version"]), str(wanted["digest"]), wanted.get("eventTime")
+        kept = {str(key): str(text) for key, text in standby.items()}
+        event_time = None if moment is None else float(moment)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return Serves(
+        version=version,
+        digest=digest,
+        event_time=event_time,
+        graph=annotations.get(ANNOTATION_GRAPH, ""),
+        recorded=annotations.get(ANNOTATION_DIGEST, ""),
+        golden=kept | {digest: str(data.get(GOLDEN_FILE) or "")},
+    )
