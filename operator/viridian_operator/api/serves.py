@@ -11,7 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from viridian_operator.api.names import ANNOTATION_DIGEST, ANNOTATION_GRAPH
+from viridian_operator.api.names import (
+    ANNOTATION_DIGEST,
+    ANNOTATION_EVENT_TIME,
+    ANNOTATION_GRAPH,
+    ANNOTATION_VERSION,
+)
 
 REVISION_FILE: Final = "revision.json"
 GOLDEN_FILE: Final = "golden.json"
@@ -20,33 +25,34 @@ STANDBY_FILE: Final = "standby.json"
 
 @dataclass(frozen=True)
 class Serves:
-    """What such a ConfigMap says."""
+    """What such a ConfigMap says: what Viridian wrote last, by its annotations, and what a pod reads, by its data."""
 
     version: str
     digest: str
     event_time: float | None = None
     graph: str = ""
-    #: digest that Viridian itself wrote last; anything else is somebody else's edit
-    recorded: str = ""
+    #: digest that a pod serves which starts now; another one than ``digest`` is somebody else's edit
+    starting: str = ""
     #: golden requests by digest, as JSON text
     golden: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_serves(config_map: Mapping[str, Any]) -> Serves | None:
     """What the ConfigMap says; None if that cannot be read."""
-    data, annotations = config_map.get("data") or {}, config_map["metadata"].get("annotations") or {}
+    data, written = config_map.get("data") or {}, config_map["metadata"].get("annotations") or {}
     try:
         wanted, standby = json.loads(data[REVISION_FILE]), json.loads(data.get(STANDBY_FILE) or "{}")
-        version, digest, moment = str(wanted["version"]), str(wanted["digest"]), wanted.get("eventTime")
+        starting, moment = str(wanted["digest"]), written.get(ANNOTATION_EVENT_TIME, wanted.get("eventTime"))
+        version, digest = written.get(ANNOTATION_VERSION, wanted["version"]), written.get(ANNOTATION_DIGEST, starting)
         kept = {str(key): str(text) for key, text in standby.items()}
         event_time = None if moment is None else float(moment)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
     return Serves(
-        version=version,
+        version=str(version),
         digest=digest,
         event_time=event_time,
-        graph=annotations.get(ANNOTATION_GRAPH, ""),
-        recorded=annotations.get(ANNOTATION_DIGEST, ""),
+        graph=written.get(ANNOTATION_GRAPH, ""),
+        starting=starting,
         golden=kept | {digest: str(data.get(GOLDEN_FILE) or "")},
     )

@@ -186,12 +186,12 @@ def record_before_flip(p: Picture) -> str:
         return ""
     deployment = p.seen.deployment_of(update.green.hash)
     serves = deployment.serves if deployment else None
-    if serves is None or serves.recorded in ("", update.green.digest):
+    if serves is None or serves.digest == update.green.digest:
         return ""
     flipped = [pod for pod in p.seen.pods_of(update.green.hash) if _serves(pod, update.green.digest)]
     if update.phase is Phase.SWITCHING and not flipped:
         return ""
-    return f"{len(flipped)} pods serve version {update.green.version}, but one that starts serves {serves.recorded}"
+    return f"{len(flipped)} pods serve version {update.green.version}, but ConfigMap and status name {serves.version}"
 
 
 def from_or_to_answers(p: Picture) -> str:

@@ -73,7 +73,7 @@ def _swapped_since(d: Draft, found: DeploymentView) -> bool:
     """Whether Viridian made its pods serve a version that status knows nothing of, which a hot swap leaves as the only
     trace; what somebody else wrote there is restored from status."""
     status, serves = d.status, found.serves
-    if serves is None or serves.digest != serves.recorded:
+    if serves is None or serves.starting != serves.digest:
         return False
     green = status.update.green if status.update else None
     known = (status.active, status.previous, green)

@@ -31,7 +31,7 @@ def is_recorded(d: Draft, revision: Revision) -> bool:
     """Whether a pod that starts now serves ``revision``, by the ConfigMap of its Deployment."""
     deployment = d.seen.deployment_of(revision.hash)
     serves = deployment.serves if deployment else None
-    return serves is not None and serves.digest == serves.recorded == revision.digest
+    return serves is not None and serves.starting == serves.digest == revision.digest
 
 
 def holds(pod: PodView, digest: str) -> bool:

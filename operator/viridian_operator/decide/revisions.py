@@ -49,7 +49,7 @@ def switched_to(d: Draft, revision: Revision) -> bool:
 def _swapped_to(d: Draft, revision: Revision) -> bool:
     deployment = d.seen.deployment_of(revision.hash)
     serves = deployment.serves if deployment else None
-    named = serves is not None and revision.digest in (serves.digest, serves.recorded)
+    named = serves is not None and revision.digest in (serves.starting, serves.digest)
     answers = (pod.identity.digest for pod in d.seen.pods_of(revision.hash) if pod.identity)
     return named or revision.digest in answers
 

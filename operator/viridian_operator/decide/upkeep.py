@@ -95,8 +95,7 @@ def _expired(d: Draft, previous: Revision) -> bool:
 
 
 def _revisions(d: Draft) -> Iterator[Action]:
-    version = d.seen.registry.version
-    golden, golden_of = (version.golden, version.digest) if version else ("", "")
+    golden, golden_of = _told_golden(d)
     for revision, role, replicas in _referenced(d):
         exists = d.seen.deployment_of(revision.hash) is not None
         if not exists and role == PREVIEW and not _asked(d, revision):
@@ -116,6 +115,14 @@ def _revisions(d: Draft) -> Iterator[Action]:
         )
 
 
+def _told_golden(d: Draft) -> tuple[str, str]:
+    """Golden requests that the registry told in this pass, and the digest that they are of."""
+    version, update = d.seen.registry.version, d.status.update
+    known = (d.status.active, d.status.previous, update.green if update else None)
+    found = next((each for each in known if each and version and each.version == version.version), None)
+    return (version.golden, found.digest) if version and found else ("", "")
+
+
 def _standby(d: Draft, revision: Revision) -> tuple[str, ...]:
     """Other versions that the pods of ``revision`` may be told to serve."""
     update = d.status.update if d.running and swaps(d.status.update) else None
@@ -127,7 +134,7 @@ def _standby(d: Draft, revision: Revision) -> tuple[str, ...]:
 def _tell_of_edit(d: Draft, revision: Revision) -> None:
     deployment = d.seen.deployment_of(revision.hash)
     serves = deployment.serves if deployment else None
-    if serves is not None and serves.digest != serves.recorded:
+    if serves is not None and serves.starting != serves.digest:
         message = f"ConfigMap {serving_record(revision.deployment)} was changed; restored from status"
         d.note(Reason.RECORD_RESTORED, message, warn=True)
 

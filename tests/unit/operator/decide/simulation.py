@@ -76,6 +76,12 @@ def following(**changes: Any) -> ModelUpdateSpec:
     return spec(**(fields | changes))
 
 
+def swapping(**rollout: Any) -> ModelUpdateSpec:
+    """A recommender whose pods take versions."""
+    quick = {"bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}, "capacity": "HotSwap"}
+    return spec(rollout=quick | rollout)
+
+
 @dataclass
 class SimDeployment:
     """A Deployment of one revision."""
@@ -113,9 +119,14 @@ class SimRecord:
     version: str
     digest: str
     graph: str
-    #: digest that the operator itself wrote last
-    recorded: str
+    #: version and digest that the operator itself wrote last
+    written: tuple[str, str]
     golden: frozenset[str]
+
+    @property
+    def recorded(self) -> str:
+        """Digest that the operator itself wrote last."""
+        return self.written[1]
 
 
 @dataclass
@@ -174,7 +185,18 @@ class World:
     wire: bool = True
 
     _COPIED: ClassVar = (
-        *("annotations", "graphs", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
+        *(
+            "annotations",
+            "graphs",
+            "services",
+            "recorded",
+            "jobs",
+            "versions",
+            "aliases",
+            "verdicts",
+            "stillborn",
+            "liars",
+        ),
         *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
         "judged",
     )
@@ -232,14 +254,9 @@ class World:
         record = self.records.get(r.hash)
         if record is None:
             return replace(view, swappable=True)
-        serves = Serves(
-            record.version,
-            record.digest,
-            graph=record.graph,
-            recorded=record.recorded,
-            golden=dict.fromkeys(record.golden, "{}"),
-        )
-        return replace(view, swappable=True, serves=serves, version=record.version, digest=record.digest)
+        golden = dict.fromkeys(record.golden, "{}")
+        serves = Serves(*record.written, graph=record.graph, starting=record.digest, golden=golden)
+        return replace(view, swappable=True, serves=serves, version=serves.version, digest=serves.digest)
 
     def _pod(self, name: str, p: SimPod) -> PodView:
         alive = not p.lost and p.broken is None
@@ -565,8 +582,8 @@ class World:
             self._check_gate()
         kept = (old.golden if old else frozenset()) | {action.golden_of}
         golden = frozenset({revision.digest, *(kept & set(action.standby))})
-        new = SimRecord(revision.version, revision.digest, revision.graph, revision.digest, golden)
-        self.records[revision.hash] = new
+        written = (revision.version, revision.digest)
+        self.records[revision.hash] = SimRecord(*written, revision.graph, written, golden)
 
     def _forward(self, revision: Revision) -> bool:
         """Whether ``revision`` is what a hot swap under way leads to."""

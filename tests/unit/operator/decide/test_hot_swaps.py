@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from simulation import World, spec
+from simulation import World, spec, swapping
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
@@ -14,10 +14,6 @@ from viridian_operator.decide import decision as act
 from viridian_operator.decide.observation import PodTrouble
 
 QUICK: dict[str, Any] = {"bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}}
-
-
-def swapping(**rollout: Any) -> ModelUpdateSpec:
-    return spec(rollout=QUICK | {"capacity": "HotSwap"} | rollout)
 
 
 @pytest.fixture
@@ -88,7 +84,9 @@ def test_intent_then_record_then_flips(first: World) -> None:
     assert update and [each.phase for each in update.phases][-4:] == ["Preparing", "Verifying", "Scaling", "Switching"]
     told = [type(each) for each in first.log]
     named = next(
-        index for index, each in enumerate(first.log) if isinstance(each, act.EnsureRevision) and each.revision.version == "2"
+        index
+        for index, each in enumerate(first.log)
+        if isinstance(each, act.EnsureRevision) and each.revision.version == "2"
     )
     assert named < told.index(act.FlipPods)
     assert told.count(act.FlipPods) == 1
