@@ -170,7 +170,9 @@ def lineage_together(p: Picture) -> str:
         return ""
     crowned = champion.model == update.candidate.model
     if update.phase is not Phase.SUCCEEDED:
-        return f"update {update.number} is {update.phase}, but its version is champion" if crowned else ""
+        # the registry may have told that what is followed is champion already, after status was lost
+        early = crowned and update.kind is not Kind.FOLLOW
+        return f"update {update.number} is {update.phase}, but its version is champion" if early else ""
     if crowned and champion.watermark == update.candidate.trained_to:
         return ""
     return f"update {update.number} succeeded, but champion or watermark is another one's"

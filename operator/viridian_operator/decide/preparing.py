@@ -60,8 +60,13 @@ def _revision(d: Draft, candidate: Candidate) -> Revision:
 
 
 def _free_hash(d: Draft, template: str) -> str:
-    """Numbers of updates are never used twice, unless status was lost: then another one names the revision."""
-    taken = {deployment.revision for deployment in d.seen.deployments}
+    """Numbers of updates are never used twice, unless status was lost: what anything still refers to names no other
+    revision, or its pods would stand behind a Service before they were proven."""
+    services = (each for each in (d.seen.active_service, d.seen.preview_service) if each)
+    revisions = (each.hash for each in (d.status.active, d.status.previous) if each)
+    named = ({each.revision, each.recorded} for each in services)
+    children = (each.revision for each in (*d.seen.deployments, *d.seen.pods))
+    taken = set().union(*named, revisions, children)
     number = d.update.number
     while (name := swappable_hash(template, number)) in taken:
         number += 1

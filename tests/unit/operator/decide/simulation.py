@@ -185,20 +185,9 @@ class World:
     wire: bool = True
 
     _COPIED: ClassVar = (
-        *(
-            "annotations",
-            "graphs",
-            "services",
-            "recorded",
-            "jobs",
-            "versions",
-            "aliases",
-            "verdicts",
-            "stillborn",
-            "liars",
-        ),
+        *("annotations", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
         *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
-        "judged",
+        *("judged", "graphs"),
     )
 
     # -- observation -------------------------------------------------------------------------

@@ -83,12 +83,8 @@ def test_intent_then_record_then_flips(first: World) -> None:
     update = first.status.update
     assert update and [each.phase for each in update.phases][-4:] == ["Preparing", "Verifying", "Scaling", "Switching"]
     told = [type(each) for each in first.log]
-    named = next(
-        index
-        for index, each in enumerate(first.log)
-        if isinstance(each, act.EnsureRevision) and each.revision.version == "2"
-    )
-    assert named < told.index(act.FlipPods)
+    named = [isinstance(each, act.EnsureRevision) and each.revision.version == "2" for each in first.log]
+    assert named.index(True) < told.index(act.FlipPods)
     assert told.count(act.FlipPods) == 1
 
 
