@@ -17,7 +17,7 @@ from viridian_operator.act.manifests.revision import (
     sized,
 )
 from viridian_operator.api import names
-from viridian_operator.api.serves import GOLDEN_FILE, read_serves
+from viridian_operator.api.serves import read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Revision
 from viridian_operator.decide.decision import DeleteRevision, EnsureRevision
@@ -71,18 +71,8 @@ def _golden(children: Children, action: EnsureRevision, digest: str) -> str:
     a Redeploy nor the way back needs the registry; "" if nobody can tell."""
     if action.golden_of == digest:
         return action.golden or NO_GOLDEN
-    for config_map in children.seen(CONFIG_MAP):
-        if known := _recorded_golden(config_map, digest):
-            return known
-    return ""
-
-
-def _recorded_golden(config_map: Manifest, digest: str) -> str:
-    data, annotations = config_map.get("data") or {}, config_map["metadata"].get("annotations") or {}
-    if annotations.get(names.ANNOTATION_DIGEST) == digest:
-        return str(data.get(GOLDEN_FILE, ""))
-    said = read_serves(config_map)
-    return said.golden.get(digest, "") if said else ""
+    said = (read_serves(config_map) for config_map in children.seen(CONFIG_MAP))
+    return next((each.golden[digest] for each in said if each and digest in each.golden), "")
 
 
 async def delete_revision(children: Children, spec: ModelUpdateSpec, owner: Owner, action: DeleteRevision) -> None:

@@ -33,7 +33,7 @@ class Serves:
     graph: str = ""
     #: digest that a pod serves which starts now; another one than ``digest`` is somebody else's edit
     starting: str = ""
-    #: golden requests by digest, as JSON text
+    #: golden requests by digest, as JSON text; without what is none
     golden: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,7 +44,7 @@ def read_serves(config_map: Mapping[str, Any]) -> Serves | None:
         wanted, standby = json.loads(data[REVISION_FILE]), json.loads(data.get(STANDBY_FILE) or "{}")
         starting, moment = str(wanted["digest"]), written.get(ANNOTATION_EVENT_TIME, wanted.get("eventTime"))
         version, digest = written.get(ANNOTATION_VERSION, wanted["version"]), written.get(ANNOTATION_DIGEST, starting)
-        kept = {str(key): str(text) for key, text in standby.items()}
+        golden = {str(key): str(text) for key, text in standby.items()} | {digest: str(data.get(GOLDEN_FILE))}
         event_time = None if moment is None else float(moment)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -54,5 +54,12 @@ def read_serves(config_map: Mapping[str, Any]) -> Serves | None:
         event_time=event_time,
         graph=written.get(ANNOTATION_GRAPH, ""),
         starting=starting,
-        golden=kept | {digest: str(data.get(GOLDEN_FILE) or "")},
+        golden={key: text for key, text in golden.items() if _is_object(text)},
     )
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

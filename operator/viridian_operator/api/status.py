@@ -94,7 +94,7 @@ class Revision(ApiModel):
 
     version: str
     digest: str
-    hash: str = Field(description="of version, digest and serving template; of the template alone if it takes versions")
+    hash: str = Field(description="of version, digest and template; of template and first update if it takes versions")
     template_hash: str = ""
     graph: str = Field(default="", description="digest of the version's architecture, configuration and schema")
     swappable: bool = Field(default=False, description="its pods take another version without a restart")

@@ -56,7 +56,9 @@ def gathering(d: Draft) -> None:
 def _all_hold(d: Draft, green: Revision) -> bool:
     """Whether every pod holds the candidate; ends the update if one never will, or not in time."""
     if harm := _harmed(d, green):
-        fail_revision(d, *harm)
+        reason, message, of_the_version = harm
+        d.put_update(quarantine=of_the_version)
+        finish(d, Phase.FAILED, reason, message)
         return False
     problem = unstaged(d, green)
     if problem is None:
@@ -69,14 +71,16 @@ def _all_hold(d: Draft, green: Revision) -> bool:
     return False
 
 
-def _harmed(d: Draft, green: Revision) -> tuple[Reason, str] | None:
-    """A pod that serves died while it loaded the candidate: what serves is not risked for it any longer."""
+def _harmed(d: Draft, green: Revision) -> tuple[Reason, str, bool] | None:
+    """A pod that serves died while it loaded the candidate, which is not worth a second one: reason, sentence, whether
+    the cause is known to lie in the candidate."""
     pods = d.seen.pods_of(green.hash)
     for pod in pods:
         if pod.trouble in CRASHES:
-            return CRASHES[pod.trouble], f"{pod.name} died while version {green.version} was loaded: {pod.message}"
+            message = f"{pod.name} died while version {green.version} was loaded: {pod.message}"
+            return CRASHES[pod.trouble], message, True
     if d.update.restarts is not None and sum(pod.restarts for pod in pods) > d.update.restarts:
-        return Reason.CRASH_LOOP, f"a container died while version {green.version} was loaded beside what it serves"
+        return Reason.CRASH_LOOP, f"a container died while version {green.version} was loaded", False
     return None
 
 
@@ -92,14 +96,14 @@ def _decide_switch(d: Draft, green: Revision) -> None:
 def flipping(d: Draft) -> None:
     """``Switching``: finish or undo what the intent says, as far as the pods show it."""
     green, old = green_of(d), d.status.active
-    if bad := _bad_answer(d, green, old):
+    switched = switched_to(d, green)
+    if switched and (bad := _bad_answer(d, green, old)):
         _give_back(d, *bad, quarantine=True)
         return
     late = unanswered(d, green)
     if is_recorded(d, green) and not late and _proven(d, green):
         bake(d, green, old)
         return
-    switched = switched_to(d, green)
     if not switched and unstaged(d, green):
         d.put_update(intent=None)
         deadlines = d.spec.rollout.deadlines

@@ -62,11 +62,10 @@ def _revision(d: Draft, candidate: Candidate) -> Revision:
 def _free_hash(d: Draft, template: str) -> str:
     """Numbers of updates are never used twice, unless status was lost: what anything still refers to names no other
     revision, or its pods would stand behind a Service before they were proven."""
-    services = (each for each in (d.seen.active_service, d.seen.preview_service) if each)
-    revisions = (each.hash for each in (d.status.active, d.status.previous) if each)
-    named = ({each.revision, each.recorded} for each in services)
-    children = (each.revision for each in (*d.seen.deployments, *d.seen.pods))
-    taken = set().union(*named, revisions, children)
+    taken = {deployment.revision for deployment in d.seen.deployments} | {pod.revision for pod in d.seen.pods}
+    taken |= {revision.hash for revision in (d.status.active, d.status.previous) if revision}
+    for service in (d.seen.active_service, d.seen.preview_service):
+        taken |= {service.revision or "", service.recorded or ""} if service else set()
     number = d.update.number
     while (name := swappable_hash(template, number)) in taken:
         number += 1

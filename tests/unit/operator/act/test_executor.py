@@ -360,12 +360,13 @@ async def test_an_edit_of_what_pods_serve_is_taken_back_and_all_goes_with_the_re
     cluster: ApplyingCluster, run: Passes
 ) -> None:
     await run([serving(SWAPPABLE, golden=GOLDEN, golden_of=SWAPPABLE.digest)])
-    said_by(cluster)["data"]["revision.json"] = '{"version":"9","digest":"sha256:9"}'
+    said_by(cluster)["data"] |= {"revision.json": '{"version":"9","digest":"sha256:9"}', "golden.json": "edited"}
     edited = read_serves(said_by(cluster))
     assert edited and (edited.starting, edited.version, edited.digest) == ("sha256:9", "1", SWAPPABLE.digest)
     await run([serving(SWAPPABLE)])
     said = read_serves(said_by(cluster))
     assert said and said.starting == said.digest == SWAPPABLE.digest
+    assert json.loads(said.golden[said.digest])["requests"] == []
     del cluster.objects["ConfigMap", "ctr-hash1-serves"]
     await run([serving(SWAPPABLE)])
     assert said_by(cluster)
