@@ -27,11 +27,13 @@ _REGISTRY_GRACE = timedelta(minutes=10)
 def queued(d: Draft) -> None:
     """Wait until the Job's pods run."""
     job = _job(d)
-    if job is None and d.update.attempts.seen and d.spec.training:
+    if d.spec.training is None:
+        finish(d, Phase.FAILED, Reason.INVALID_SPEC, "spec.training was removed while it waited")
+    elif job is None and d.update.attempts.seen:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=d.spec.training.deadlines.queued)
     elif job is None and not d.seen.slot.granted:
         _await_slot(d)
-    elif await_capacity(d, job) and d.spec.training:
+    elif await_capacity(d, job):
         d.enter(
             Phase.TRAINING,
             f"{TASK} attempt {d.update.attempts.number} runs",

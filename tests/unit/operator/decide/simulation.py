@@ -34,7 +34,7 @@ from viridian_operator.decide.observation import (
 from viridian_operator.decide.window import shares
 
 #: how long a pod takes to load a version beside the one it serves
-LOADING = timedelta(seconds=2)
+LOADING = timedelta(seconds=5)
 #: what ends a pod that loads such a version, instead of failing the load
 _DEADLY = (PodTrouble.CRASH_LOOP, PodTrouble.OUT_OF_MEMORY)
 #: what has nothing to do with the version itself
