@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from simulation import World, following, spec
+from simulation import World, following, spec, swapping
 from tests.explore.abstraction import fingerprint
 from tests.explore.actions import HAPPENINGS
 
@@ -69,6 +69,7 @@ class Search:
             ("a fresh ModelUpdate", spec()),
             ("a serving ModelUpdate", spec()),
             ("a ModelUpdate that follows an alias", followed),
+            ("a ModelUpdate that hot swaps", swapping()),
         ):
             world = World(wire=False, spec=chosen)
             if chosen.follow:

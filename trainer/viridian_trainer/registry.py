@@ -12,12 +12,13 @@ from viridian_trainer.errors import BadData
 
 #: Tags of a version, by the names of the contract.
 UPDATE, DIGEST, WINDOW, PARENT = "viridian.update", "viridian.digest", "viridian.window", "viridian.parent"
-TRAINED_TO, PREDICTED_FROM, EVENT_TIME, KIND, GOLDEN = (
+TRAINED_TO, PREDICTED_FROM, EVENT_TIME, KIND, GOLDEN, GRAPH = (
     "viridian.trained-to",
     "viridian.predicted-from",
     "viridian.event-time",
     "viridian.kind",
     "viridian.golden",
+    "viridian.graph",
 )
 
 

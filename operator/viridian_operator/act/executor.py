@@ -12,9 +12,9 @@ from viridian_operator.act.jobs import create_check_job, create_job, delete_job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.act.monitoring import delete_monitor, ensure_monitor
-from viridian_operator.act.retiring import retire
 from viridian_operator.act.revisions import delete_revision, ensure_revision
 from viridian_operator.act.services import ensure_admin_secret, ensure_service
+from viridian_operator.act.telling import tell
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import (
     Action,
@@ -28,9 +28,12 @@ from viridian_operator.decide.decision import (
     EnsureMonitor,
     EnsureRevision,
     EnsureService,
+    FlipPods,
     Retire,
     SetAliases,
+    StageVersion,
     TagVersion,
+    UnstagePods,
 )
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.errors import ApiError
@@ -141,8 +144,8 @@ class _Run:
                 await ensure_monitor(children, spec, owner)
             case DeleteMonitor():
                 await delete_monitor(children, owner)
-            case Retire():
-                return await retire(children, owner, action, self._session, port=spec.serving.port)
+            case Retire() | StageVersion() | FlipPods() | UnstagePods():
+                return await tell(children, owner, action, self._session, port=spec.serving.port)
             case SetAliases() | TagVersion() | DeleteVersion():
                 await self._register(action)
         return []

@@ -32,7 +32,6 @@ _PLACEHOLDERS: Final = (
     "previousVersion",
     "previousRevision",
 )
-_SUPPORTED_CAPACITIES: Final = (Capacity.SURGE, Capacity.AUTO, Capacity.RECREATE)
 
 
 def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
@@ -136,8 +135,11 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
 
 
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:
-    if rollout.capacity not in _SUPPORTED_CAPACITIES:
-        yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge, Auto or Recreate"
+    if rollout.capacity is Capacity.HOT_SWAP and identity is not IdentityPolicy.DIGEST:
+        yield (
+            "rollout.capacity HotSwap needs pods that tell what they have loaded: "
+            "set serving.identity to Digest, or use Surge"
+        )
     if rollout.capacity is Capacity.RECREATE and rollout.approval.mode is ApprovalMode.MANUAL:
         yield (
             "rollout.capacity Recreate stops what serves before the candidate starts, so that it cannot wait for "

@@ -106,6 +106,7 @@ class Reason(StrEnum):
     ROLLING_BACK = "RollingBack"
     ROLLBACK_BLOCKED = "RollbackBlocked"
     REVISION_FAILED = "RevisionFailed"
+    NOT_SWAPPABLE = "NotSwappable"
     # ends by people
     ABORTED = "Aborted"
     REJECTED = "Rejected"
@@ -118,6 +119,7 @@ class Reason(StrEnum):
     ALIAS_DRIFT = "AliasDrift"
     ALIAS_PENDING = "AliasPending"
     SELECTOR_RESTORED = "SelectorRestored"
+    RECORD_RESTORED = "RecordRestored"
     STANDING_IN = "StandingIn"
     STATUS_RECOVERED = "StatusRecovered"
     READINESS_ONLY = "ReadinessOnly"

@@ -94,8 +94,10 @@ class Revision(ApiModel):
 
     version: str
     digest: str
-    hash: str = Field(description="of version, digest and serving template")
+    hash: str = Field(description="of version, digest and template; of template and first update if it takes versions")
     template_hash: str = ""
+    graph: str = Field(default="", description="digest of the version's architecture, configuration and schema")
+    swappable: bool = Field(default=False, description="its pods take another version without a restart")
     deployment: str
     colour: Colour
     event_time: float | None = None
@@ -148,6 +150,7 @@ class Candidate(ApiModel):
     holdout: Window | None = None
     run_id: str | None = Field(default=None, alias="runID")
     events: dict[str, int] = {}
+    graph: str = Field(default="", description="digest of its architecture, configuration and schema, if known")
 
     @property
     def model(self) -> ModelRef:
@@ -185,8 +188,8 @@ class Intent(ApiModel):
     """A traffic switch that was decided, written before the Service changes."""
 
     id: str
-    source: str | None = Field(default=None, alias="from", description="revision hash")
-    target: str = Field(alias="to", description="revision hash")
+    source: str | None = Field(default=None, alias="from", description="revision hash; digest in a hot swap")
+    target: str = Field(alias="to", description="revision hash; digest in a hot swap")
     deadline: Time
 
 
@@ -252,6 +255,8 @@ class Update(ApiModel):
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
     capacity: str = Field(default="", description="rollout.capacity when it started")
+    hot_swap: bool = Field(default=False, description="the pods that serve load the candidate beside what they serve")
+    room: str = Field(default="", description="why it is hot swapped, or is not although rollout.capacity is HotSwap")
     split: str = Field(default="", description="gate.split when it started")
     outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
@@ -261,6 +266,7 @@ class Update(ApiModel):
     green: Revision | None = None
     replicas: int | None = Field(default=None, description="full size of green, fixed when it is scaled")
     standby: int | None = Field(default=None, description="size that blue had before the switch, kept for a rollback")
+    restarts: int | None = Field(default=None, description="container restarts when a hot swap began")
     intent: Intent | None = None
     bake: Bake | None = None
     approved_by: str | None = None

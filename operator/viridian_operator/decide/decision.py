@@ -37,13 +37,17 @@ class EnsureRevision:
 
     The pod template is rendered once, kept in the revision's immutable ConfigMap and taken from
     there ever after, so that neither a changed spec nor a new operator restarts what serves.
+    Where pods take versions without a restart, a second ConfigMap says that they serve ``revision``.
     """
 
     revision: Revision
     role: str
     replicas: int
-    #: golden requests for the ConfigMap, only used when it is created
+    #: golden requests that the registry told, of the version with digest ``golden_of``
     golden: str = ""
+    golden_of: str = ""
+    #: digests whose golden requests are kept, since the pods may be told to serve them next
+    standby: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,29 @@ class Retire:
     retired: bool
 
 
+@dataclass(frozen=True)
+class StageVersion:
+    """Tell pods (IPs) to load the version of ``revision`` beside what they serve."""
+
+    revision: Revision
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FlipPods:
+    """Tell pods (IPs) to serve the version of ``revision`` that they have loaded."""
+
+    revision: Revision
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UnstagePods:
+    """Tell pods (IPs) to give up what they loaded beside what they serve."""
+
+    pods: tuple[str, ...]
+
+
 Action = (
     EnsureAdminSecret
     | EnsureRevision
@@ -150,6 +177,9 @@ Action = (
     | TagVersion
     | DeleteVersion
     | Retire
+    | StageVersion
+    | FlipPods
+    | UnstagePods
 )
 
 

@@ -16,9 +16,11 @@ from viridian_operator.api.status import (
     ModelRef,
     Phase,
     Quarantined,
+    Revision,
     Update,
 )
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.hashing import revision_hash
 from viridian_operator.decide.tags import PROMOTED, QUARANTINE, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
@@ -50,10 +52,15 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
     )
     _give_up(d, done)
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
-        d.put(failed_revision=update.green.hash)
+        d.put(failed_revision=what_failed(update.green))
     if update.quarantine and update.candidate and update.kind in CONTENDS:
         quarantine(d, update.candidate.model, done.reason)
     d.note(reason, f"update {update.number} {phase}: {message}", warn=phase is not Phase.SUCCEEDED)
+
+
+def what_failed(revision: Revision) -> str:
+    """Names version and template of a failed Redeploy, however its Deployment is named."""
+    return revision_hash(revision.version, revision.digest, revision.template_hash)
 
 
 def _give_up(d: Draft, update: Update) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from viridian_operator.api.serves import Serves
 from viridian_operator.api.status import CheckResult, Detection, ModelRef, Offsets, Window
 
 
@@ -31,6 +32,9 @@ class DeploymentView:
     current: bool = True
     #: why the controller cannot make pods, as a quota or an admission webhook said
     failure: str = ""
+    #: its pods take another version without a restart; what they should serve says ``serves`` (None: cannot be read)
+    swappable: bool = False
+    serves: Serves | None = None
 
 
 class PodTrouble(StrEnum):
@@ -50,6 +54,29 @@ class PodTrouble(StrEnum):
     INFRASTRUCTURE = "Infrastructure"
 
 
+class Role(StrEnum):
+    """What a version that a pod has loaded is to it."""
+
+    CURRENT = "Current"
+    PREVIOUS = "Previous"
+    STAGED = "Staged"
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A version in the memory of a pod, or on its way there."""
+
+    role: Role
+    version: str
+    digest: str
+    #: loaded, verified and warmed up
+    ready: bool
+    #: its load has failed; ``trouble`` if the reason is a known one
+    failed: bool = False
+    trouble: PodTrouble | None = None
+    message: str = ""
+
+
 @dataclass(frozen=True)
 class Identity:
     """What a pod says about itself."""
@@ -60,6 +87,18 @@ class Identity:
     phase: str = ""
     retired: bool = False
     error: str = ""
+    #: None: its image knows no hot swaps
+    residents: tuple[Resident, ...] | None = None
+
+    def resident(self, digest: str) -> Resident | None:
+        """The version with this digest in its memory, the furthest one if there are two."""
+        found = [each for each in self.residents or () if each.digest == digest]
+        return next((each for each in found if each.ready), found[0] if found else None)
+
+    @property
+    def staged(self) -> Resident | None:
+        """The version that it loads or has loaded beside what it serves."""
+        return next((each for each in self.residents or () if each.role is Role.STAGED), None)
 
 
 @dataclass(frozen=True)
@@ -190,6 +229,8 @@ class RegisteredVersion:
     event_time: float | None = None
     kind: str = ""
     golden: str = ""
+    #: digest of architecture, configuration and schema; "" if the version does not say
+    graph: str = ""
     #: verdict and quarantine, as far as they were written
     tags: Mapping[str, str] = field(default_factory=dict)
 

@@ -54,7 +54,8 @@ def _serving(d: Draft) -> DeploymentView | None:
 def _newer_than_status(d: Draft) -> DeploymentView | None:
     """What serves, if status is from before it took over.
 
-    The Service records which revision Viridian made it select. A selector that agrees with this record but
+    The Service records which revision Viridian made it select (in a hot swap, a ConfigMap which version it made pods
+    serve). A selector that agrees with this record but
     with nothing that status knows of was written after that status; one that disagrees was edited by
     somebody, and is restored from status.
     """
@@ -63,9 +64,21 @@ def _newer_than_status(d: Draft) -> DeploymentView | None:
         return None
     green = d.update.green if d.running else None
     known = {revision.hash for revision in (status.active, status.previous, green) if revision}
-    if service.revision != service.recorded or service.revision in known:
+    found = d.seen.deployment_of(service.revision)
+    if service.revision != service.recorded or found is None:
         return None
-    return d.seen.deployment_of(service.revision)
+    return found if service.revision not in known or _swapped_since(d, found) else None
+
+
+def _swapped_since(d: Draft, found: DeploymentView) -> bool:
+    """Whether Viridian made its pods serve a version that status knows nothing of, which a hot swap leaves as the only
+    trace; what somebody else wrote there is restored from status."""
+    status, serves = d.status, found.serves
+    if serves is None or serves.starting != serves.digest:
+        return False
+    green = status.update.green if status.update else None
+    known = (status.active, status.previous, green)
+    return serves.digest not in {each.digest for each in known if each and each.hash == found.revision}
 
 
 def _forget_old(d: Draft) -> None:
@@ -92,6 +105,8 @@ def _adopt(d: Draft, found: DeploymentView) -> None:
         digest=found.digest,
         hash=found.revision,
         template_hash=found.template_hash,
+        graph=found.serves.graph if found.serves else "",
+        swappable=found.swappable,
         deployment=found.name,
         colour=Colour(found.colour),
         event_time=found.event_time,

@@ -101,7 +101,9 @@ def _queue(d: Draft, trigger: Trigger, window: Window, parent: Champion | None, 
 
 
 def _candidate_of(revision: Revision) -> Candidate:
-    return Candidate(version=revision.version, digest=revision.digest, event_time=revision.event_time)
+    return Candidate(
+        version=revision.version, digest=revision.digest, event_time=revision.event_time, graph=revision.graph
+    )
 
 
 def start_redeploy(d: Draft, trigger: Trigger) -> None:
@@ -119,6 +121,7 @@ def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
         digest=version.digest,
         event_time=version.event_time,
         trained_to=version.trained_to,
+        graph=version.graph,
     )
     _begin(d, Kind.PIN, trigger, candidate=candidate)
     prepare(d)
@@ -132,6 +135,7 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
         event_time=version.event_time,
         trained_to=version.trained_to,
         holdout=window,
+        graph=version.graph,
     )
     d.wake_off_version = None  # its end is followed by another look
     parent = d.status.champion.model if d.status.champion else None
@@ -146,13 +150,16 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
 
 
 def start_rollback(d: Draft, trigger: Trigger) -> None:
-    """Back to the previous revision on request: it is scaled to the active size first."""
-    previous = d.status.previous
+    """Back to the previous revision on request: it is scaled to the active size first, unless it is in the memory of
+    the pods that serve."""
+    previous, active = d.status.previous, d.status.active
     if previous is None:
         return
     green = previous.but(until=None)
-    _begin(d, Kind.ROLLBACK, trigger, candidate=_candidate_of(green), green=green)
-    d.put(preview=green, previous=None)
+    in_memory = active is not None and active.hash == previous.hash
+    _begin(d, Kind.ROLLBACK, trigger, candidate=_candidate_of(green), green=green, hot_swap=in_memory)
+    if not in_memory:
+        d.put(preview=green, previous=None)
     scale(d)
     d.note(
         Reason.ROLLING_BACK,

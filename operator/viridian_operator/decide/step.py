@@ -10,11 +10,14 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide.aliases import check_aliases
 from viridian_operator.decide.baking import baking
+from viridian_operator.decide.capacity import swaps
 from viridian_operator.decide.clock import follow_clock
 from viridian_operator.decide.concurrency import meet_triggers
 from viridian_operator.decide.decision import Decision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.evaluating import evaluating
+from viridian_operator.decide.hot_swapping import flipping, flipping_back, gathering, staging
+from viridian_operator.decide.hot_swapping import verifying as verifying_loaded
 from viridian_operator.decide.invariants import violations
 from viridian_operator.decide.observation import Observation
 from viridian_operator.decide.preparing import awaiting_approval, preparing, verifying
@@ -42,6 +45,14 @@ _PHASES: dict[Phase, Callable[[Draft], None]] = {
     Phase.SWITCHING: switching,
     Phase.BAKING: baking,
     Phase.ROLLING_BACK: rolling_back,
+}
+#: what takes their place in a hot swap
+_PHASES_OF_A_SWAP: dict[Phase, Callable[[Draft], None]] = {
+    Phase.PREPARING: staging,
+    Phase.VERIFYING: verifying_loaded,
+    Phase.SCALING: gathering,
+    Phase.SWITCHING: flipping,
+    Phase.ROLLING_BACK: flipping_back,
 }
 
 
@@ -110,7 +121,8 @@ def _advance(d: Draft, *, blocked: bool) -> None:
     if d.running:
         meet_triggers(d)
     if d.running:
-        _PHASES[d.update.phase](d)
+        of_a_swap = _PHASES_OF_A_SWAP if swaps(d.update) else {}
+        of_a_swap.get(d.update.phase, _PHASES[d.update.phase])(d)
     elif not blocked:
         idle(d)
 

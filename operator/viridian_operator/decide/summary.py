@@ -83,10 +83,23 @@ def _serving(d: Draft) -> None:
         _set(d, Type.READY, False, Reason.NO_READY_ENDPOINTS, text)
         return
     _set(d, Type.SERVING_AVAILABLE, True, Reason.SERVING, text)
-    if unproven := _never_promoted(d):
+    if other := _other_version(d):
+        _set(d, Type.READY, False, Reason.IDENTITY_MISMATCH, other)
+    elif unproven := _never_promoted(d):
         _set(d, Type.READY, False, *unproven)
     else:
         _set(d, Type.READY, True, Reason.SERVING, text)
+
+
+def _other_version(d: Draft) -> str:
+    """Pods that take versions and came up with another one, or did not go back; they are told until they do."""
+    active = d.status.active
+    moving = d.running and d.update.phase in (Phase.SWITCHING, Phase.ROLLING_BACK)
+    if active is None or not active.swappable or moving:
+        return ""
+    pods = [pod for pod in d.seen.pods_of(active.hash) if pod.ready and pod.identity]
+    wrong = [pod.name for pod in pods if pod.identity and pod.identity.digest != active.digest]
+    return f"{len(wrong)} of {len(pods)} pods serve another version than {active.version}: {wrong[0]}" if wrong else ""
 
 
 def _freshness(d: Draft) -> None:

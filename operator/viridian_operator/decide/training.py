@@ -104,7 +104,7 @@ def _complete(d: Draft, job: JobView) -> None:
     if mismatch := _mismatch(d, candidate, registry.version):
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, mismatch)
         return
-    _trained(d, candidate)
+    _trained(d, candidate.but(graph=registry.version.graph))
 
 
 def _candidate(result: Mapping[str, Any] | None) -> Candidate:

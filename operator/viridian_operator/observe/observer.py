@@ -170,6 +170,8 @@ async def _registered(
         tag = f"{seen.uid}/{update.number}" if job and job.state is JobState.COMPLETE else ""
     if needs.unless_deployed and seen.deployment_of(needs.unless_deployed) is not None:
         number = ""
+    if needs.unless_kept and any(each.serves and needs.unless_kept in each.serves.golden for each in seen.deployments):
+        number = ""
     uid = seen.uid if status.recovering else ""
     return await ask_registry(
         registry,

@@ -112,6 +112,7 @@ def registered(version: ModelVersion) -> RegisteredVersion:
         event_time=_number(tags.get("viridian.event-time")),
         kind=tags.get("viridian.kind", ""),
         golden=_golden(tags.get("viridian.golden")),
+        graph=tags.get("viridian.graph", ""),
         tags={key: tags[key] for key in TAGS if key in tags},
     )
 

@@ -241,6 +241,7 @@ def test_a_candidate_that_does_not_start_fails_with_its_reason(
     first: World, trouble: PodTrouble, reason: str, quarantined: bool
 ) -> None:
     first.stillborn["2"] = trouble
+    first.graphs["2"] = "another"  # which Auto could not hot swap for want of room
     more_events(first)
     first.run(lambda w: not w.status.update.running, seconds=20)  # type: ignore[union-attr]
     ended(first, Phase.FAILED, reason)
@@ -762,6 +763,7 @@ def test_recreate_starts_the_old_version_again_when_the_new_one_fails(first: Wor
 
 def test_a_quota_that_keeps_pods_from_being_made_is_the_reason(first: World) -> None:
     first.refused["2"] = "exceeded quota: gpus"
+    first.graphs["2"] = "another"
     more_events(first)
     first.settle()
     ended(first, Phase.FAILED, "ReplicaFailure")
