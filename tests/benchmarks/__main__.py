@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, rollback, staleness
+from tests.benchmarks import decide, rollback, sequential, staleness
 
-BENCHMARKS = {"decide": decide.run, "rollback": rollback.run, "staleness": staleness.run}
+BENCHMARKS = {
+    "decide": decide.run,
+    "rollback": rollback.run,
+    "sequential": sequential.run,
+    "staleness": staleness.run,
+}
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ number of entries of a window is known exactly and trimming cannot go unnoticed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -99,6 +99,13 @@ class RedisEventLog:
                 yield Record(partition, number - 1, f"{number}@{position}", fields.get(FIELD, b""))
         if number != end_number:
             raise self._trimmed(partition, start, end, f"only {number - count_before(start)}")
+
+    def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
+        """See ``EventLog``; one blocking XREAD over all streams."""
+        positions: Any = {self._key(partition): _entry_id(offset) for partition, offset in after.items()}
+        milliseconds = max(1, int(timeout * 1000))
+        with reachable(self._source):
+            return bool(self._redis.xread(positions, count=1, block=milliseconds))
 
     def reject(self, record: Record, reason: str) -> None:
         """Append the entry to the stream ``<stream>:dead``, once however often the window is read.
