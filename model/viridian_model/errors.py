@@ -33,5 +33,11 @@ class WarmupFailed(BundleError):
     reason = "WarmupFailed"
 
 
+class BadDelta(BundleError):
+    """A delta is malformed, or not one of this model or this state."""
+
+    reason = "BadDelta"
+
+
 class InputError(ValueError):
     """Rows or inference inputs do not fit the schema; the text says what to send instead."""

@@ -1,0 +1,135 @@
+"""The content of a delta as arrays, and as safetensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from viridian_model.errors import BadDelta
+from viridian_model.merkle import Positions
+
+Encoding = Literal["fp32", "int8"]
+_LEVELS = np.float32(127)
+
+
+@dataclass(frozen=True)
+class TableChange:
+    """Rows ``positions`` (int64 ``[k]``, ascending) get ``ids`` (int64 ``[k]``) and ``values`` (``[k, dim]``), rows
+    ``removed`` (int64, ascending) are freed; the table has ``rows`` rows then."""
+
+    rows: int
+    positions: Positions
+    ids: NDArray[np.int64]
+    values: NDArray[Any]
+    removed: Positions
+
+    @property
+    def touched(self) -> Positions:
+        """All positions that are another row afterwards, ascending."""
+        return np.union1d(self.positions, self.removed)
+
+    def check(self, rows: int, dim: int, dtype: np.dtype[Any]) -> None:
+        """Raise `BadDelta` unless it fits a table of ``rows`` rows of ``dim`` elements of type ``dtype``."""
+        if self.values.shape != (len(self.positions), dim) or self.values.dtype != dtype:
+            wanted, given = (len(self.positions), dim), self.values.shape
+            raise BadDelta(f"values are {self.values.dtype} {given}, wanted are {dtype} {wanted}")
+        if self.ids.shape != self.positions.shape:
+            raise BadDelta(f"{len(self.positions)} rows have {len(self.ids)} ids")
+        if self.rows < rows:
+            raise BadDelta(f"a table never shrinks, not from {rows} to {self.rows} rows")
+        self._check_positions(rows)
+
+    def _check_positions(self, rows: int) -> None:
+        for positions in (self.positions, self.removed):
+            if positions.dtype != np.int64 or positions.ndim != 1 or (np.diff(positions) <= 0).any():
+                raise BadDelta("positions must be int64 and ascend")
+        touched = self.touched
+        if len(touched) != len(self.positions) + len(self.removed):
+            raise BadDelta("a row is both changed and removed")
+        if len(touched) and not (0 <= touched[0] and touched[-1] < self.rows):
+            raise BadDelta(f"a row outside of the {self.rows} rows is changed")
+        if (touched >= rows).sum() != self.rows - rows:
+            raise BadDelta(f"not every row from {rows} to {self.rows} is given")
+
+
+@dataclass(frozen=True)
+class Change:
+    """New values of everything that changed."""
+
+    tables: dict[str, TableChange] = field(default_factory=dict)
+    tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Nothing changed."""
+        return not self.tables and not self.tensors
+
+
+def encode(change: Change, encoding: Encoding) -> tuple[bytes, Change]:
+    """Return the payload, and the change as readers get it (other values than given only for ``int8``)."""
+    arrays = {f"tensors/{name}": np.ascontiguousarray(value) for name, value in change.tensors.items()}
+    served = {}
+    for name, table in change.tables.items():
+        prefix = f"rows/{name}/"
+        arrays |= {prefix + "positions": table.positions, prefix + "ids": table.ids, prefix + "removed": table.removed}
+        values = table.values
+        if encoding == "int8":
+            arrays[prefix + "scale"], arrays[prefix + "values"] = _quantised(values)
+            values = _restored(arrays[prefix + "scale"], arrays[prefix + "values"])
+        else:
+            arrays[prefix + "values"] = np.ascontiguousarray(values)
+        served[name] = TableChange(table.rows, table.positions, table.ids, values, table.removed)
+    return save({name: arrays[name] for name in sorted(arrays)}), Change(served, change.tensors)
+
+
+def decode(payload: bytes, rows: dict[str, int], encoding: Encoding) -> Change:
+    """Read a payload; ``rows`` are those of each table afterwards.
+
+    Raises:
+        BadDelta: it is no safetensors, or other tables or arrays are in it.
+    """
+    try:
+        arrays = load(payload)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BadDelta(f"the payload cannot be read: {error}") from None
+    tables = {name: _table(arrays, name, count, encoding) for name, count in rows.items()}
+    tensors = {name: arrays.pop(f"tensors/{name}") for name in _tensor_names(arrays)}
+    if arrays:
+        raise BadDelta(f"the payload holds {', '.join(sorted(arrays))}, of which the manifest does not tell")
+    return Change(tables, tensors)
+
+
+def _table(arrays: dict[str, NDArray[Any]], name: str, rows: int, encoding: Encoding) -> TableChange:
+    prefix = f"rows/{name}/"
+    try:
+        positions, ids, values, removed = (
+            arrays.pop(prefix + part) for part in ("positions", "ids", "values", "removed")
+        )
+        if encoding == "int8":
+            values = _restored(arrays.pop(prefix + "scale"), values)
+    except KeyError as error:
+        raise BadDelta(f"the payload lacks {error.args[0]}") from None
+    return TableChange(rows, positions, ids, values, removed)
+
+
+def _tensor_names(arrays: dict[str, NDArray[Any]]) -> list[str]:
+    return [key.removeprefix("tensors/") for key in arrays if key.startswith("tensors/")]
+
+
+def _quantised(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Symmetric quantisation with a scale per row; a row of zeros stays one."""
+    largest = np.abs(values).max(axis=1, initial=0).astype(np.float32)
+    scale = np.where(largest > 0, largest / _LEVELS, np.float32(1)).astype(np.float32)
+    return scale, np.clip(np.rint(values / scale[:, None]), -_LEVELS, _LEVELS).astype(np.int8)
+
+
+def _restored(scale: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float32]:
+    # One multiplication, correctly rounded: the same bits with every reader.
+    if scale.dtype != np.float32 or values.dtype != np.int8 or scale.shape != values.shape[:1]:
+        raise BadDelta(f"values {values.dtype} {values.shape} have scales {scale.dtype} {scale.shape}")
+    return values.astype(np.float32) * scale[:, None]
