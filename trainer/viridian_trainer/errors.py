@@ -71,6 +71,12 @@ class LogUnreachable(Unreachable):
     reason = "LogUnreachable"
 
 
+class StoreUnreachable(Unreachable):
+    """The store of deltas and anchors does not answer."""
+
+    reason = "StoreUnreachable"
+
+
 class Stopped(TaskError):
     """The task was asked to stop and wrote a checkpoint if it had something to keep."""
 

@@ -61,7 +61,7 @@ class ParquetEventLog:
     def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
         """See ``EventLog``; looks every 50 ms."""
         deadline = time.monotonic() + timeout
-        while not any(count_before(head) > count_before(after[name]) for name, head in self.heads().items()):
+        while not any(count_before(head) > count_before(after.get(name, "0")) for name, head in self.heads().items()):
             if (left := deadline - time.monotonic()) <= 0:
                 return False
             time.sleep(min(POLL_SECONDS, left))
