@@ -7,14 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
-from torch import Tensor
 
 from viridian_model.canonical import DIGEST as DIGEST
 from viridian_model.canonical import canonical_json, digest_of
+from viridian_model.chain.roots import Roots, root_of_model, roots_of_tensors
+from viridian_model.chain.state import ModelState
 from viridian_model.contract import RankingModel, first_problem
 from viridian_model.errors import BadBundle
-from viridian_model.merkle import MerkleTree, root_of_roots
 from viridian_model.schema import Signature
+from viridian_model.served import state_of
 
 SCHEMA = "viridian.bundle/v1"
 
@@ -114,24 +115,11 @@ class Manifest(Provenance):
 
 def tables_of(model: RankingModel) -> dict[str, TableEntry]:
     """Describe the tables of a model."""
-    entries = {}
-    for name, table in model.embedding_tables().items():
-        root = MerkleTree(table.weight.detach()[: table.rows], table.ids).root
-        entries[name] = TableEntry(rows=table.rows, dim=table.dim, merkle_root=root)
-    return entries
+    trees = Roots.of(ModelState(state_of(model).tables)).tables
+    return {name: TableEntry(rows=tree.rows, dim=tree.dim, merkle_root=tree.root) for name, tree in trees.items()}
 
 
 def merkle_root_of(model: RankingModel, tables: Mapping[str, TableEntry]) -> str:
-    """Combine the roots of ``tables`` and of every other saved tensor (as ``[first dimension, rest]``)."""
-    inside = {id(table.weight) for table in model.embedding_tables().values()}
-    saved = model.state_dict()
-    dense = {
-        f"dense/{name}": MerkleTree(_as_table(tensor)).root
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
-        if name in saved and id(tensor) not in inside
-    }
-    return root_of_roots({f"table/{name}": entry.merkle_root for name, entry in tables.items()} | dense)
-
-
-def _as_table(tensor: Tensor) -> Tensor:
-    return tensor.detach().flatten(1) if tensor.dim() > 1 else tensor.detach().reshape(-1, 1)
+    """Combine the roots of ``tables`` and of every other saved tensor."""
+    tensors = state_of(model).tensors
+    return root_of_model({name: entry.merkle_root for name, entry in tables.items()}, roots_of_tensors(tensors))

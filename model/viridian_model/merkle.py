@@ -8,9 +8,9 @@ an addition. The root is the xxh3-128 of shape, element type and leaves.
 
 What a change can hide behind: keys are odd, so a change within one 32-bit word (any flip of bits of one value, half an
 id, or a position) always changes the hash of its row and the sum of its leaf. Over the choice of the keys, two given
-rows have the same hash with probability at most 2⁻⁶⁶; different sets of row hashes have the same sum with about 2⁻¹²⁸, and
-two sets of leaves the same root with 2⁻¹²⁸. The keys are fixed, so this finds corruption and says where it is; it is no
-defence against an attacker, that is what the SHA-256 digests are for.
+rows have the same hash with probability at most 2⁻⁶⁶; with a good mixer, different sets of row hashes have the same sum,
+and different leaves the same root, with about 2⁻¹²⁸. The keys are fixed, so this finds corruption and says where it is; it
+is no defence against an attacker, that is what the SHA-256 digests are for.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _leaves(rows: int) -> int:
 
 
 def _check(positions: Positions, rows: int) -> None:
-    if len(positions) and not (0 <= positions.min() and positions.max() < rows):
+    if len(positions) and not (positions.min() >= 0 and positions.max() < rows):
         raise IndexError(f"rows {positions.min()} to {positions.max()} of a table with {rows} rows")
 
 

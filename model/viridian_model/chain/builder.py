@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from viridian_model.chain.change import Change, Encoding, TableChange, encode
+from viridian_model.chain.change import FREED, Change, Encoding, TableChange, encode
 from viridian_model.chain.delta import Delta, Trained, seal
-from viridian_model.chain.roots import Roots, advance, gone_of
-from viridian_model.chain.state import FREED, ModelState, Table
+from viridian_model.chain.roots import Roots, gone_of
+from viridian_model.chain.state import ModelState, Table
 from viridian_model.merkle import Positions
 
 
@@ -29,6 +29,15 @@ class Selection:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"the share of rows that are sent must be above 0 and at most 1, not {self.share}")
+
+
+@dataclass(frozen=True)
+class Built:
+    """A delta that was not published yet, and the roots of what readers serve after it."""
+
+    delta: Delta
+    roots: Roots
+    change: Change
 
 
 class DeltaBuilder:
@@ -65,7 +74,25 @@ class DeltaBuilder:
             touched: per table the positions that may have changed since the last `build` (more do no harm; new rows
                 need not be named), as `ExpandableEmbedding.changed_since` gives them.
         """
-        raise NotImplementedError
+        tables = {name: self._table(name, table, touched.get(name, _NONE)) for name, table in state.tables.items()}
+        tensors = {name: value.copy() for name, value in state.tensors.items() if self._differs(name, value)}
+        wanted = Change({name: table for name, table in tables.items() if table is not None}, tensors)
+        if wanted.empty:
+            return None
+        payload, change = encode(wanted, self._selection.encoding)
+        roots = self._roots.foresee(change, gone_of(change, self._shadow))
+        delta = seal(
+            change,
+            payload,
+            model=self.model,
+            anchor=self.anchor,
+            parent_root=self.root,
+            root=roots.root,
+            trained=trained,
+            encoding=self._selection.encoding,
+            golden=golden,
+        )
+        return Built(delta, roots, change)
 
     def commit(self, built: Built) -> None:
         """Take a published delta into the shadow.
@@ -73,12 +100,54 @@ class DeltaBuilder:
         Raises:
             ValueError: it was built from another state than the present shadow.
         """
-        raise NotImplementedError
+        if built.delta.manifest.parent_root != self.root:
+            raise ValueError(f"the delta follows on {built.delta.manifest.parent_root}, served is {self.root}")
+        self._shadow.apply(built.change)
+        self._roots = built.roots
+        for name, table in built.change.tables.items():
+            self._waiting[name] = np.setdiff1d(self._waiting[name], table.touched, assume_unique=True)
+
+    def _differs(self, name: str, value: NDArray[Any]) -> bool:
+        have = self._shadow.tensors[name]
+        return have.shape != value.shape or have.tobytes() != value.tobytes()
+
+    def _table(self, name: str, table: Table, touched: Positions) -> TableChange | None:
+        served = self._shadow.tables[name]
+        waiting = self._waiting.get(name, _NONE)
+        new = np.arange(served.rows, table.rows, dtype=np.int64)
+        differing = _differing(np.unique(np.concatenate([touched, waiting, new])), served, table)
+        self._waiting[name] = differing
+        sent = self._selected(differing, served, table)
+        if len(sent) == 0:
+            return None
+        freed = table.ids[sent] == FREED
+        kept = sent[~freed]
+        return TableChange(table.rows, kept, table.ids[kept], table.values[kept], sent[freed])
+
+    def _selected(self, positions: Positions, served: Table, table: Table) -> Positions:
+        """Those rows that belong to another id than before, and the largest changes of the others."""
+        if self._selection.share == 1:
+            return positions
+        old = positions[positions < served.rows]
+        optional = old[served.ids[old] == table.ids[old]]
+        norms = np.linalg.norm(table.values[optional].astype(np.float64) - served.values[optional], axis=1)
+        count = int(np.ceil(self._selection.share * len(optional)))
+        # ties by position, so that equal training gives equal deltas
+        left = optional[np.lexsort((optional, -norms))[count:]]
+        return np.setdiff1d(positions, left, assume_unique=True)
 
 
-@dataclass(frozen=True)
-class Built:
-    """A delta that was not published yet."""
+_NONE = np.zeros(0, dtype=np.int64)
 
-    delta: Delta
-    served: Change
+
+def _differing(positions: Positions, served: Table, table: Table) -> Positions:
+    """Those of ``positions`` (ascending) whose id or bytes are not those that are served."""
+    old = positions[: np.searchsorted(positions, served.rows)]
+    same = served.ids[old] == table.ids[old]
+    same &= (_raw(served.values[old]) == _raw(table.values[old])).all(axis=1)
+    return np.concatenate([old[~same], positions[len(old) :]])
+
+
+def _raw(values: NDArray[Any]) -> NDArray[np.uint8]:
+    # by bytes: NaN is the same as itself, and -0.0 is not 0.0
+    return values.view(np.uint8).reshape(len(values), -1)

@@ -11,9 +11,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from viridian_model.errors import BadDelta
-from viridian_model.merkle import Positions
+from viridian_model.merkle import Positions, Rows
 
 Encoding = Literal["fp32", "int8"]
+
+FREED = -(1 << 63)
+"""Id of a row that belongs to nobody; the same as in `viridian_model.ids`."""
+
 _LEVELS = np.float32(127)
 
 
@@ -33,6 +37,17 @@ class TableChange:
         """All positions that are another row afterwards, ascending."""
         return np.union1d(self.positions, self.removed)
 
+    @property
+    def written(self) -> Rows:
+        """Those rows as they are afterwards, in no order."""
+        zeros = np.zeros((len(self.removed), *self.values.shape[1:]), self.values.dtype)
+        freed = np.full(len(self.removed), FREED, dtype=np.int64)
+        return Rows(
+            np.concatenate([self.positions, self.removed]),
+            np.concatenate([self.values, zeros]),
+            np.concatenate([self.ids, freed]),
+        )
+
     def check(self, rows: int, dim: int, dtype: np.dtype[Any]) -> None:
         """Raise `BadDelta` unless it fits a table of ``rows`` rows of ``dim`` elements of type ``dtype``."""
         if self.values.shape != (len(self.positions), dim) or self.values.dtype != dtype:
@@ -51,7 +66,7 @@ class TableChange:
         touched = self.touched
         if len(touched) != len(self.positions) + len(self.removed):
             raise BadDelta("a row is both changed and removed")
-        if len(touched) and not (0 <= touched[0] and touched[-1] < self.rows):
+        if len(touched) and not (touched[0] >= 0 and touched[-1] < self.rows):
             raise BadDelta(f"a row outside of the {self.rows} rows is changed")
         if (touched >= rows).sum() != self.rows - rows:
             raise BadDelta(f"not every row from {rows} to {self.rows} is given")
@@ -123,6 +138,8 @@ def _tensor_names(arrays: dict[str, NDArray[Any]]) -> list[str]:
 
 def _quantised(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Symmetric quantisation with a scale per row; a row of zeros stays one."""
+    if not np.isfinite(values).all():
+        raise BadDelta("values that are not finite cannot be sent as int8; send them as fp32, or do not train on")
     largest = np.abs(values).max(axis=1, initial=0).astype(np.float32)
     scale = np.where(largest > 0, largest / _LEVELS, np.float32(1)).astype(np.float32)
     return scale, np.clip(np.rint(values / scale[:, None]), -_LEVELS, _LEVELS).astype(np.int8)

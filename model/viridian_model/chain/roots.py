@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from numpy.typing import NDArray
 
 from viridian_model.chain.change import Change
 from viridian_model.chain.state import ModelState
-from viridian_model.errors import BadDelta
 from viridian_model.merkle import MerkleTree, Rows, root_of_roots
 
 
@@ -26,13 +26,12 @@ class Roots:
     def of(cls, state: ModelState) -> Roots:
         """Hash a whole state."""
         tables = {name: MerkleTree.of(table.values, table.ids) for name, table in state.tables.items()}
-        return cls(tables, {name: root_of_tensor(value) for name, value in state.tensors.items()})
+        return cls(tables, roots_of_tensors(state.tensors))
 
     @cached_property
     def root(self) -> str:
         """The root of bundles, deltas, heads and replicas (hex)."""
-        tables = {f"table/{name}": tree.root for name, tree in self.tables.items()}
-        return root_of_roots(tables | {f"dense/{name}": root for name, root in self.tensors.items()})
+        return root_of_model({name: tree.root for name, tree in self.tables.items()}, self.tensors)
 
     def after(self, change: Change, gone: Mapping[str, Rows], state: ModelState) -> Roots:
         """Return the roots after a change, at a cost of the rows that it touches.
@@ -42,12 +41,21 @@ class Roots:
             gone: for each table of the change the rows as they were, see `gone_of`.
             state: the state after the change. The rows are read from it, so that what was really written is hashed.
         """
-        tables = dict(self.tables)
-        for name, table in change.tables.items():
-            new = state.tables[name].take(table.touched)
-            tables[name] = tables[name].replace(gone[name], new, state.tables[name].rows)
-        tensors = {name: root_of_tensor(state.tensors[name]) for name in change.tensors}
-        return Roots(tables, {**self.tensors, **tensors})
+        new = {name: state.tables[name].take(table.touched) for name, table in change.tables.items()}
+        return self._replaced(change, gone, new, {name: state.tensors[name] for name in change.tensors})
+
+    def foresee(self, change: Change, gone: Mapping[str, Rows]) -> Roots:
+        """Return what `after` will return once ``change`` is applied."""
+        new = {name: table.written for name, table in change.tables.items()}
+        return self._replaced(change, gone, new, change.tensors)
+
+    def _replaced(
+        self, change: Change, gone: Mapping[str, Rows], new: Mapping[str, Rows], tensors: Mapping[str, NDArray[Any]]
+    ) -> Roots:
+        trees = {
+            name: self.tables[name].replace(gone[name], new[name], table.rows) for name, table in change.tables.items()
+        }
+        return Roots({**self.tables, **trees}, {**self.tensors, **roots_of_tensors(tensors)})
 
 
 def gone_of(change: Change, state: ModelState) -> dict[str, Rows]:
@@ -67,19 +75,17 @@ def advance(state: ModelState, roots: Roots, change: Change) -> Roots:
     return roots.after(change, gone, state)
 
 
-def replay(state: ModelState, roots: Roots, changes: Mapping[str, Change]) -> Roots:
-    """Apply changes in order, each under the root that the state has to have after it.
-
-    Raises:
-        BadDelta: a change does not lead to its root; what came before it stays applied.
-    """
-    for wanted, change in changes.items():
-        roots = advance(state, roots, change)
-        if roots.root != wanted:
-            raise BadDelta(f"a delta leads to the root {roots.root}, its manifest says {wanted}")
-    return roots
+def root_of_model(tables: Mapping[str, str], tensors: Mapping[str, str]) -> str:
+    """Combine the roots of tables and of other tensors, by name, into that of the model (hex)."""
+    named = {f"table/{name}": root for name, root in tables.items()}
+    return root_of_roots(named | {f"dense/{name}": root for name, root in tensors.items()})
 
 
-def root_of_tensor(value: NDArray[Any]) -> str:
-    """Root of a tensor as a table ``[first dimension, rest]``."""
-    return MerkleTree.of(value.reshape(len(value), -1) if value.ndim > 1 else value.reshape(-1, 1)).root
+def roots_of_tensors(tensors: Mapping[str, NDArray[Any]]) -> dict[str, str]:
+    """Root of each tensor as a table ``[first dimension, rest]``."""
+    return {
+        name: MerkleTree.of(
+            value.reshape(-1, 1) if value.ndim < 2 else value.reshape(len(value), prod(value.shape[1:]))
+        ).root
+        for name, value in tensors.items()
+    }

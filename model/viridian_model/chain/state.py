@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from viridian_model.chain.change import Change, TableChange
+from viridian_model.chain.change import FREED, Change, TableChange
 from viridian_model.errors import BadDelta
 from viridian_model.merkle import Positions, Rows
-
-FREED = -(1 << 63)
-"""Id of a row that belongs to nobody."""
 
 
 class Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
@@ -57,7 +57,7 @@ class Anchor(_Part):
 
 
 class Head(_Part):
-    """All of ``<model>/head``."""
+    """All of ``<model>/head``. ``size`` is that of the payloads in bytes; ``replaced_at`` stands in retained heads only."""
 
     epoch: Annotated[int, Field(ge=0)]
     n: Annotated[int, Field(ge=0)]
@@ -65,11 +65,12 @@ class Head(_Part):
     chain: Annotated[tuple[Digest, ...], Field(max_length=MAX_LINKS)] = ()
     root: str
     token: Annotated[int, Field(ge=0)]
-    bytes: Annotated[int, Field(ge=0)] = 0
+    size: Annotated[int, Field(ge=0, alias="bytes")] = 0
     trained_to: dict[str, str]
     event_time: float | None = None
     published_at: float
     reason: str = ""
+    replaced_at: float | None = None
 
     @property
     def sequence(self) -> Sequence:
@@ -90,20 +91,34 @@ class Head(_Part):
 
     def encode(self) -> bytes:
         """Return the bytes of the record."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        return canonical_json(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    def links_at(self, n: int) -> int | None:
+        """Return how many links of the chain lead to sequence ``n`` of this epoch, or nothing if none do any more.
+
+        Only the first link can stand for several deltas.
+        """
+        links = len(self.chain) - (self.n - n)
+        return links if 1 <= links <= len(self.chain) else 0 if n == 0 else None
 
     def but(self, **changes: Any) -> Head:
         """Return a checked copy with other values."""
         return type(self).model_validate(self.model_dump() | changes)
 
 
-Step = Literal["Same", "Delta", "Compaction", "Revert", "Epoch", "Token"]
+def check_follows(before: Head, after: Head) -> None:
+    """Check that ``after`` may take the place of ``before``; writers write, and readers accept, no other.
 
-
-def step(before: Head, after: Head) -> Step:
-    """Say what leads from one head to another; writers and readers alike take no other step.
+    A reader may have missed any number of heads in between.
 
     Raises:
-        HeadError: nothing does: the token or the epoch is lower, or the epoch goes on with another history.
+        HeadError: it would lead back, or go on with another history in the same epoch.
     """
-    raise NotImplementedError
+    if after.token < before.token:
+        raise HeadError(f"the token goes back from {before.token} to {after.token}")
+    if after.sequence < before.sequence:
+        raise HeadError(f"the sequence goes back from {before.sequence} to {after.sequence}")
+    if after.epoch == before.epoch and after.anchor.digest != before.anchor.digest:
+        raise HeadError(f"epoch {after.epoch} goes on with another anchor")
+    if after.sequence == before.sequence and after.root != before.root:
+        raise HeadError(f"sequence {after.sequence} has two roots")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from viridian_model.store.address import open_store
 from viridian_model.store.protocol import (
     Absent,
     Conflict,
@@ -26,12 +25,3 @@ __all__ = [
     "Versioned",
     "open_store",
 ]
-
-
-def open_store(url: str, environ: Mapping[str, str]) -> Store:
-    """Open the store of an address (``VIRIDIAN_STORE``); credentials are taken from ``environ``.
-
-    Raises:
-        ValueError: the address is not one, or holds a credential; says what to write instead.
-    """
-    raise NotImplementedError
