@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
-
 from tests.benchmarks.result import Result
+
 from viridian_trainer.gate.statistics import Floats
 from viridian_trainer.online.sequential import CLIP, Evidence
 

@@ -1,4 +1,4 @@
-"""The two tasks of a Job, from their inputs to their result, and the frame that always leaves a result
+"""The tasks of a Job, from their inputs to their result, and the frame that always leaves a result
 behind.
 """
 
@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from viridian_trainer.environment import (
     TrainInput,
     VersionRef,
     read_evaluate,
+    read_online,
     read_task,
     read_train,
 )
@@ -47,7 +48,7 @@ def run(env: Mapping[str, str]) -> int:
     try:
         task = read_task(env)
         stop.install()
-        outcome = _train(env, stop) if task == "Train" else _evaluate(env)
+        outcome = _TASKS[task](env, stop)
         termination.write(outcome)
     except BaseException as error:
         failed, code = termination.failure(task, error)
@@ -112,9 +113,25 @@ def _train(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
     return train_task(task, open_log(task.data.source, env), open_registry(env), stop)
 
 
-def _evaluate(env: Mapping[str, str]) -> dict[str, Any]:
+def _evaluate(env: Mapping[str, str], _: StopRequest) -> dict[str, Any]:
     task = read_evaluate(env)
     return evaluate_task(task, open_log(task.data.source, env), open_registry(env))
+
+
+def _online(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
+    """Ends by a failure or a stop only."""
+    from viridian_trainer.online.run import train_online  # which uses this module
+
+    task = read_online(env)
+    train_online(task, open_log(task.data.source, env), open_registry(env), stop, env=env)
+    raise RuntimeError("an online training came to an end")
+
+
+_TASKS: Mapping[str, Callable[[Mapping[str, str], StopRequest], dict[str, Any]]] = {
+    "Train": _train,
+    "Evaluate": _evaluate,
+    "Online": _online,
+}
 
 
 def open_registry(env: Mapping[str, str]) -> Registry:

@@ -185,7 +185,9 @@ class Anchors:
     def update(self, sequence: str) -> AnchorUpdate:
         """The update that the anchor of ``sequence`` is registered as."""
         given = self._task.update
-        return AnchorUpdate(given.uid, given.namespace, given.name, given.number, given.attempt, "Incremental", sequence)
+        return AnchorUpdate(
+            given.uid, given.namespace, given.name, given.number, given.attempt, "Incremental", sequence
+        )
 
     def register(self, written: Written, store: Store, versions: Registry) -> tuple[Registered, Anchor]:
         """Put the bundle into the store and make a version of it, unless an earlier attempt did.

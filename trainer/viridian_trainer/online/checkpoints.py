@@ -93,6 +93,13 @@ class Checkpoints:
         return self._store.directory / "anchors"
 
     @property
+    def scratch(self) -> Path:
+        """Where versions of the registry are downloaded to."""
+        path = self._store.directory / "scratch"
+        path.mkdir(exist_ok=True)
+        return path
+
+    @property
     def holder(self) -> str:
         """Name of this folder, the same after a restart."""
         return self._store.directory.name
@@ -111,7 +118,6 @@ class Checkpoints:
 
     def close(self) -> None:
         """Let other processes in."""
-        self.journal.close()
         if self._lock is not None:
             self._lock.close()
 

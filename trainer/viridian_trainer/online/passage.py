@@ -66,6 +66,4 @@ class Passage:
     @classmethod
     def load(cls, wire: Mapping[str, Any]) -> Self:
         """Go on from what `wire` gave."""
-        return cls(
-            dict(wire["start"]), dict(wire["before"]), list(wire["batches"]), TrainedEntries(wire["ledger"])
-        )
+        return cls(dict(wire["start"]), dict(wire["before"]), list(wire["batches"]), TrainedEntries(wire["ledger"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,13 @@ from viridian_model.chain.builder import Built, DeltaBuilder
 from viridian_model.chain.delta import Trained
 from viridian_model.chain.state import ModelState
 from viridian_model.inference import golden_answers
+from viridian_model.publication.garbage import GarbageCollector
 from viridian_model.publication.head import Anchor, Head
-from viridian_model.publication.lease import LeaseHeld
+from viridian_model.publication.lease import Fenced, LeaseHeld
 from viridian_model.publication.publisher import Publisher
 from viridian_model.publication.reverting import ANCHOR, revert
 from viridian_model.served import state_of
-from viridian_model.store import StoreRefused, StoreUnavailable
+from viridian_model.store import StoreError, StoreRefused, StoreUnavailable
 from viridian_trainer.errors import BadConfig, StoreUnreachable
 from viridian_trainer.online.branch import Branch
 from viridian_trainer.online.hygiene import Subject, failed_check, finite
@@ -28,6 +29,8 @@ from viridian_trainer.online.hygiene import Subject, failed_check, finite
 COMPACT_AT = 64
 #: The lease lasts so many seconds, and is renewed every third of that.
 LEASE_SECONDS = 15.0
+#: Seconds between two collections of garbage.
+COLLECT_SECONDS = 600.0
 #: How long a store may be away before a start gives up.
 PATIENCE = 120.0
 _log = logging.getLogger(__name__)
@@ -63,7 +66,9 @@ class Publication:
         self._running: Future[Head] | None = None
         self._built: Built | None = None
         self._builder: DeltaBuilder | None = None
+        self._garbage = GarbageCollector(publisher)
         self._renewed = time.monotonic()
+        self._collect_at = time.monotonic() + COLLECT_SECONDS
         self.head: Head | None = None
         self.sent = Sent()
 
@@ -86,18 +91,11 @@ class Publication:
             If the store does not answer for `PATIENCE` seconds.
         """
         self._drop()
-        unreachable_since: float | None = None
         while True:
             try:
-                self.head = self._call(self._publisher.acquire)
+                self.head = self._patiently(self._publisher.acquire)
             except LeaseHeld as error:
-                unreachable_since = None
                 wait(str(error), LEASE_SECONDS / 10)
-            except StoreUnavailable as error:
-                unreachable_since = unreachable_since or time.monotonic()
-                if time.monotonic() - unreachable_since > PATIENCE:
-                    raise StoreUnreachable(f"the store does not answer: {error}") from error
-                wait(str(error), 1.0)
             else:
                 self._renewed = time.monotonic()
                 return self.head
@@ -112,9 +110,8 @@ class Publication:
     def begin_epoch(self, anchor: Anchor, trained_to: dict[str, str], event_time: float | None) -> Head:
         """Make an anchor the head; see `Publisher.begin_epoch`."""
         self._drop()
-        self.head = self._call(
-            lambda: self._publisher.begin_epoch(anchor, trained_to=trained_to, event_time=event_time)
-        )
+        begin = self._publisher.begin_epoch
+        self.head = self._patiently(lambda: begin(anchor, trained_to=trained_to, event_time=event_time))
         return self.head
 
     def revert(self, reason: str) -> Head:
@@ -122,14 +119,11 @@ class Publication:
         self._drop()
         store, model = self._publisher.store, self._publisher.model
 
-        def both() -> Head | None:
-            revert(store, model, ANCHOR, reason)
-            return self._publisher.acquire()
-
-        self.head = self._call(both)
-        if self.head is None:
+        self._patiently(lambda: revert(store, model, ANCHOR, reason))
+        self.head = head = self._patiently(self._publisher.acquire)
+        if head is None:
             raise RuntimeError("the head is gone from the store")
-        return self.head
+        return head
 
     def offer(self, branch: Branch) -> bool:
         """Begin to publish what changed since the last delta; false if nothing did, or one is still under way.
@@ -181,6 +175,21 @@ class Publication:
             self.settle(wait=True)
         return self._built is None
 
+    def collect(self, pinned: Collection[str]) -> None:
+        """Remove now and then, between two deltas, what nobody refers to any more, but for these digests."""
+        if time.monotonic() < self._collect_at or self._running is not None:
+            return
+        self._collect_at = time.monotonic() + COLLECT_SECONDS
+        self._thread.submit(self._collect, frozenset(pinned))
+
+    def _collect(self, pinned: Collection[str]) -> None:
+        try:
+            removed = self._garbage.collect(pinned)
+        except (StoreError, Fenced) as error:  # the next delta meets it too, and then it matters
+            _log.warning("garbage is left: %s", error)
+        else:
+            _log.info("garbage collected", extra={"files": removed})
+
     def keep_lease(self) -> None:
         """Renew the lease if it is time, unless something is under way."""
         if self._running is None and time.monotonic() - self._renewed > LEASE_SECONDS / 3:
@@ -190,13 +199,14 @@ class Publication:
             except StoreUnavailable as error:
                 _log.warning("the lease cannot be renewed, the store does not answer: %s", error)
 
-    def close(self, *, release: bool) -> None:
-        """Give up the lease if ``release`` is set, and end the thread."""
-        if release:
-            try:
+    def close(self) -> None:
+        """Give up the lease, if it is ours, and end the thread."""
+        self._drop()
+        try:
+            if self.token:
                 self._call(self._publisher.release)
-            except StoreUnavailable as error:
-                _log.warning("the lease is left to expire, the store does not answer: %s", error)
+        except (StoreUnavailable, Fenced) as error:
+            _log.warning("the lease is not given up: %s", error)
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _drop(self) -> None:
@@ -204,6 +214,9 @@ class Publication:
         if self._running is not None:
             self._running.exception()
         self._running = self._built = self._builder = None
+
+    def _patiently[T](self, work: Callable[[], T]) -> T:
+        return self._call(lambda: patiently(work))
 
     def _call[T](self, work: Callable[[], T]) -> T:
         return _said(self._thread.submit(work).result)
@@ -223,11 +236,31 @@ class Publication:
         model.train()
         events = branch.events_since_delta()
         trained = Trained(trained_to=dict(learner.offsets), event_time=learner.watermark.newest, events=events)
-        answers = canonical_json(golden.to_json()) if finite(golden) else None  # what is not is no JSON, and refused below
+        answers = (
+            canonical_json(golden.to_json()) if finite(golden) else None
+        )  # what is not is no JSON, and refused below
         built = builder.build(state_of(model), branch.touched.drain(), trained, answers)
         if built and (problem := failed_check(Subject(built.change, builder.served, golden), branch.champion.baseline)):
             raise Unsound(problem)
         return built
+
+
+def patiently[T](work: Callable[[], T]) -> T:
+    """What ``work`` gives, tried again while the store does not answer.
+
+    Raises
+    ------
+    StoreUnreachable
+        If it does not for `PATIENCE` seconds.
+    """
+    begun = time.monotonic()
+    while True:
+        try:
+            return work()
+        except StoreUnavailable as error:
+            if time.monotonic() - begun > PATIENCE:
+                raise StoreUnreachable(f"the store does not answer: {error}") from error
+            time.sleep(1.0)
 
 
 def _said[T](answer: Callable[[], T]) -> T:

@@ -36,6 +36,4 @@ class TouchedRows:
         """Give the rows by table, ascending, and begin anew."""
         found, self._rows = self._rows, {}
         oov = np.zeros(1, dtype=np.int64)
-        return {
-            name: np.unique(np.concatenate([oov, *found.get(name, [])])) for name in self._model.embedding_tables()
-        }
+        return {name: np.unique(np.concatenate([oov, *found.get(name, [])])) for name in self._model.embedding_tables()}

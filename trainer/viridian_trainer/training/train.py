@@ -66,7 +66,7 @@ def train(
     parent = None if task.update.kind == "Full" else parent
     spec = model_spec(config, rest, task.data.event_schema)
     _check_parent(spec, parent)
-    _make_deterministic(config, task.seed)
+    make_deterministic(config, task.seed)
     store.open()
     learner = _new_learner(task, config, spec, parent)
     origin = origin_of(parent) if parent else task.window.start
@@ -108,7 +108,8 @@ def _check_parent(spec: ModelSpec, parent: Bundle | None) -> None:
         )
 
 
-def _make_deterministic(config: TrainerConfig, seed: int) -> None:
+def make_deterministic(config: TrainerConfig, seed: int) -> None:
+    """Start all generators from ``seed``, and ask torch for kernels that always give the same bits."""
     seed_all(seed)
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.device == "cpu")
