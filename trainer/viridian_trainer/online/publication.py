@@ -27,7 +27,7 @@ from viridian_trainer.online.hygiene import Subject, failed_check, finite
 
 #: Links of a chain before it is merged; well below the limit, so that readers that come late fetch few files.
 COMPACT_AT = 64
-#: The lease lasts so many seconds, and is renewed every third of that.
+#: The lease lasts so many seconds; it is renewed every third of that.
 LEASE_SECONDS = 15.0
 #: Seconds between two collections of garbage.
 COLLECT_SECONDS = 600.0
@@ -60,8 +60,9 @@ class Publication:
     Any call may raise ``Fenced``: somebody else wrote the head, or took the lease.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    def __init__(self, publisher: Publisher, lease: float = LEASE_SECONDS) -> None:
+        """``lease`` is how long the lease of ``publisher`` lasts, in seconds."""
+        self._publisher, self._renew_after = publisher, lease / 3
         self._thread = ThreadPoolExecutor(1, "publisher")
         self._running: Future[Head] | None = None
         self._built: Built | None = None
@@ -95,7 +96,7 @@ class Publication:
             try:
                 self.head = self._patiently(self._publisher.acquire)
             except LeaseHeld as error:
-                wait(str(error), LEASE_SECONDS / 10)
+                wait(str(error), self._renew_after / 3)
             else:
                 self._renewed = time.monotonic()
                 return self.head
@@ -192,7 +193,7 @@ class Publication:
 
     def keep_lease(self) -> None:
         """Renew the lease if it is time, unless something is under way."""
-        if self._running is None and time.monotonic() - self._renewed > LEASE_SECONDS / 3:
+        if self._running is None and time.monotonic() - self._renewed > self._renew_after:
             self._renewed = time.monotonic()
             try:
                 self._call(self._publisher.renew)
@@ -224,7 +225,7 @@ class Publication:
     def _publish(self, built: Built) -> Head:
         if self.head is not None and len(self.head.chain) >= COMPACT_AT:
             self._publisher.compact()
-        if time.monotonic() - self._renewed > LEASE_SECONDS / 3:
+        if time.monotonic() - self._renewed > self._renew_after:
             self._publisher.renew()
             self._renewed = time.monotonic()
         return self._publisher.publish(built.delta)

@@ -16,12 +16,15 @@ class Status:
         self._lock = threading.Lock()
         self._values: dict[str, Any] = {"state": "Starting", "error": None}
         self._seen = time.monotonic()
+        #: set whenever something was told, for a reader that waits and clears it
+        self.changed = threading.Event()
 
     def tell(self, **values: Any) -> None:
         """Replace values; the trainer is alive."""
         with self._lock:
             self._values |= values
             self._seen = time.monotonic()
+        self.changed.set()
 
     def read(self) -> dict[str, Any]:
         """All values."""
