@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, rollback, sequential, staleness
+from tests.benchmarks import decide, freshness, rollback, sequential, staleness
 
 BENCHMARKS = {
     "decide": decide.run,
+    "freshness": freshness.run,
     "rollback": rollback.run,
     "sequential": sequential.run,
     "staleness": staleness.run,

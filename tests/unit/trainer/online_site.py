@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from viridian_trainer.stop import StopRequest
 from viridian_trainer.training.checkpoint import Checkpoint
 
 FIRST = 400
+DEADLINE = 90
 WITNESS = {**CONFIG, "batchSize": 8, "architecture": "witness:Witness", "dim": 4}
 SCHEMA = {**FIELDS, "categorical": [*FIELDS["categorical"], "id"]}
 
@@ -62,6 +64,9 @@ class Site:
 
     def append(self, first: int, count: int, **knobs: Any) -> None:
         parquet(self.folder / "log", rows(first, count, **knobs))
+
+    def append_rows(self, events: list[dict[str, Any]]) -> None:
+        parquet(self.folder / "log", events)
 
     @property
     def data(self) -> Data:
@@ -105,15 +110,19 @@ class Site:
             Thread(target=look, args=(status,), daemon=True).start()
 
         def look(status: Status) -> None:
-            while not until(told := status.read()):
-                status.changed.wait(1.0)
-                status.changed.clear()
-            seen.update(told)
-            stop.request()
+            deadline = time.monotonic() + DEADLINE
+            try:
+                while not until(told := status.read()) and time.monotonic() < deadline:
+                    status.changed.wait(1.0)
+                    status.changed.clear()
+                seen.update(told)
+            finally:
+                stop.request()
 
         try:
             train_online(task, self.log, self.registry, stop, view=watch, **options)
         except Stopped:
+            assert until(seen), seen
             return seen
         raise AssertionError("an online training ended by itself")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 
@@ -55,9 +55,9 @@ class OperatorJudge:
     def verdict(self, anchor: Written, champion: VersionRef) -> Judgement | None:  # noqa: ARG002
         """See ``Judge``."""
         found = self._versions.version(self._model, anchor.version).tags.get(tags.VERDICT)
-        if found not in ("Pass", "Reject", "Inconclusive"):
+        if found not in get_args(Outcome):
             return None
-        return Judgement(found, f"the operator judged version {anchor.version}: {found}")
+        return Judgement(cast("Outcome", found), f"the operator judged version {anchor.version}: {found}")
 
 
 class LocalJudge:

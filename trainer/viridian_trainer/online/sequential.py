@@ -80,7 +80,7 @@ class SequentialTest:
     @property
     def bound(self) -> float:
         """Anytime-valid p-value: such evidence comes at most this often if the hypothesis is true."""
-        return float(min(1.0, 1.0 / self._evidence.greatest))
+        return 1.0 / max(1.0, float(self._evidence.greatest))
 
     @property
     def events(self) -> int:
