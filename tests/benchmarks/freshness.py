@@ -1,8 +1,8 @@
 """From an event's append to an answer of a server that was trained on it: one trainer, four servers, Redis in between.
 
-Events come at a constant rate. Every server is asked all the time, and tells in ``x-model-sequence`` what it answered with;
-the heads of the store tell which sequence was trained how far. All times are of one monotonic clock. A value is that
-of one event at one server; the baseline is when the head of the store held the event.
+Events come at a constant rate. Every server is asked all the time, and tells in ``x-model-sequence`` what it answered
+with; the heads of the store tell which sequence was trained how far. All times are of one monotonic clock. A value is
+that of one event at one server; the baseline is when the head of the store held the event.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The sequential test of online training: how often it stops a sound stream, and how soon one that got worse.
 
 Labels are drawn from a truth that neither model knows. The champion is off by noise of 0.3 in the logit; the online
-weights are the champion's with noise of their own. In a stable stream that noise costs half the margin; in a second one
-as much as the margin allows, so that the hypothesis holds by no more than a hair; in a third one it costs half the margin
-and belongs to users, who come in sessions of ten steps.
+weights are the champion's with noise of their own. In a stable stream that noise costs half the margin; in a second
+one as much as the margin allows, so that the hypothesis holds by no more than a hair; in a third one it costs half the
+margin and belongs to users, who come in sessions of ten steps.
 The worse model loses 5 % of the champion's log loss, by noise as after training on wrong labels.
 """
 

@@ -78,8 +78,8 @@ class EvaluateInput(Common):
 
 @dataclass(frozen=True)
 class OnlineInput(Common):
-    """All inputs of an online training; ``parent`` is the champion, ``store`` the address of the store, ``port`` that of
-    the status, if it is wanted.
+    """All inputs of an online training; ``parent`` is the champion, ``store`` the address of the store, and ``port``
+    that of the status, if it is wanted.
     """
 
     store: str

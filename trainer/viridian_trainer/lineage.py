@@ -158,9 +158,7 @@ def _name(link: Link) -> str:
     return f"version {link.version.version}"
 
 
-def _batches(
-    registry: Registry, model: str, version: VersionRef, manifest: Manifest
-) -> tuple[dict[str, Offset], ...]:
+def _batches(registry: Registry, model: str, version: VersionRef, manifest: Manifest) -> tuple[dict[str, Offset], ...]:
     """What the manifest of an anchor names by its SHA-256; nothing for other versions."""
     recorded = (manifest.model_extra or {}).get("online")
     if recorded is None:

@@ -108,9 +108,9 @@ class Gate(Part):
 class Online(Part):
     """``VIRIDIAN_ONLINE``.
 
-    ``publish_interval`` in seconds between two deltas, ``anchor_every`` in seconds and ``anchor_events`` in events between
-    two anchors (whichever comes first), ``window`` in events of the prequential metrics, ``alpha`` and ``margin`` (nats)
-    of the sequential test.
+    ``publish_interval`` in seconds between two deltas, ``anchor_every`` in seconds and ``anchor_events`` in events
+    between two anchors (whichever comes first), ``window`` in events of the prequential metrics, ``alpha`` and
+    ``margin`` (nats) of the sequential test.
     """
 
     publish_interval: float = Field(default=0.25, gt=0, le=3600)

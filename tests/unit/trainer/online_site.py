@@ -112,7 +112,8 @@ class Site:
         def look(status: Status) -> None:
             deadline = time.monotonic() + DEADLINE
             try:
-                while not until(told := status.read()) and time.monotonic() < deadline:
+                while not until(told := status.read()):
+                    assert time.monotonic() < deadline, told
                     status.changed.wait(1.0)
                     status.changed.clear()
                 seen.update(told)
@@ -122,7 +123,7 @@ class Site:
         try:
             train_online(task, self.log, self.registry, stop, view=watch, **options)
         except Stopped:
-            assert until(seen), seen
+            assert seen, "it was stopped in another state"
             return seen
         raise AssertionError("an online training ended by itself")
 

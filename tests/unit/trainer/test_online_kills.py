@@ -1,4 +1,4 @@
-"""Killed anywhere, the online trainer makes the same steps again: no event lost or used twice, one chain, the same bits."""
+"""Killed anywhere, the online trainer makes the same steps again: no event lost or used twice, and the same bits."""
 
 from __future__ import annotations
 

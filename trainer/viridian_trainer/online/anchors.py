@@ -1,7 +1,7 @@
 """Anchors: whole bundles of the online weights, put into the store and registered like any version.
 
-Everything about an anchor follows from the weights and from its sequence. So whatever was interrupted is done again, and
-gives the same digest, the same files and the same version.
+Everything about an anchor follows from the weights and from its sequence. So whatever was interrupted is done again,
+and gives the same digest, the same files and the same version.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from viridian_trainer.training.checkpoint import Checkpoint, CheckpointStore
 class Standing:
     """What an online trainer knows beside its branch.
 
-    ``epoch`` is that of the head it works on, ``champion`` version and digest, ``catching_up`` the offsets that readers have
-    and this branch not yet, ``pending`` the anchor without verdict, ``known`` the digests of all champions so far;
+    ``epoch`` is that of the head it works on, ``champion`` version and digest, ``catching_up`` the offsets that readers
+    have and this branch not yet, ``pending`` the anchor without verdict, ``known`` the digests of all champions so far;
     ``anchored_at`` (seconds since the epoch) and ``anchored_events`` tell of the last anchor.
     """
 

@@ -21,8 +21,8 @@ STEP_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the champion looks like: 99.9 % quantile of the row norms by table, norms of other tensors, and its answers to
-    its golden requests.
+    """What the champion looks like: 99.9 % quantile of the row norms by table, norms of other tensors, and its answers
+    to its golden requests.
     """
 
     rows: Mapping[str, float]

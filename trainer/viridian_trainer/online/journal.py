@@ -66,7 +66,7 @@ class StepJournal:
 
 
 def _read(path: Path) -> list[Batch | Mark]:
-    """The entries of a journal; a last line that was cut short by a kill was not followed by any step, and is cut off."""
+    """The entries of a journal; a last line that was cut short by a kill was followed by no step, and is cut off."""
     if not path.exists():
         return []
     data = path.read_bytes()

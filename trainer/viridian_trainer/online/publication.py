@@ -33,6 +33,8 @@ LEASE_SECONDS = 15.0
 COLLECT_SECONDS = 600.0
 #: How long a store may be away before a start gives up.
 PATIENCE = 120.0
+#: Waits for so many seconds; may raise ``Stopped``.
+Pause = Callable[[float], None]
 _log = logging.getLogger(__name__)
 
 
@@ -60,9 +62,9 @@ class Publication:
     Any call may raise ``Fenced``: somebody else wrote the head, or took the lease.
     """
 
-    def __init__(self, publisher: Publisher, lease: float = LEASE_SECONDS) -> None:
-        """``lease`` is how long the lease of ``publisher`` lasts, in seconds."""
-        self._publisher, self._renew_after = publisher, lease / 3
+    def __init__(self, publisher: Publisher, pause: Pause, lease: float = LEASE_SECONDS) -> None:
+        """``lease`` is how long the lease of ``publisher`` lasts, in seconds; ``pause`` waits between two tries."""
+        self._publisher, self._pause, self._renew_after = publisher, pause, lease / 3
         self._thread = ThreadPoolExecutor(1, "publisher")
         self._running: Future[Head] | None = None
         self._built: Built | None = None
@@ -83,8 +85,8 @@ class Publication:
         """Whether a delta is under way."""
         return self._running is not None and not self._running.done()
 
-    def acquire(self, wait: Callable[[str, float], None]) -> Head | None:
-        """Take the lease, however long another writer holds it; ``wait`` is told why, and for how long to wait.
+    def acquire(self, tell: Callable[[str], None]) -> Head | None:
+        """Take the lease, however long another writer holds it; ``tell`` is told who does.
 
         Raises
         ------
@@ -96,7 +98,8 @@ class Publication:
             try:
                 self.head = self._patiently(self._publisher.acquire)
             except LeaseHeld as error:
-                wait(str(error), self._renew_after / 3)
+                tell(str(error))
+                self._pause(self._renew_after / 3)
             else:
                 self._renewed = time.monotonic()
                 return self.head
@@ -217,7 +220,7 @@ class Publication:
         self._running = self._built = self._builder = None
 
     def _patiently[T](self, work: Callable[[], T]) -> T:
-        return self._call(lambda: patiently(work))
+        return self._call(lambda: patiently(work, self._pause))
 
     def _call[T](self, work: Callable[[], T]) -> T:
         return _said(self._thread.submit(work).result)
@@ -246,7 +249,7 @@ class Publication:
         return built
 
 
-def patiently[T](work: Callable[[], T]) -> T:
+def patiently[T](work: Callable[[], T], pause: Pause) -> T:
     """What ``work`` gives, tried again while the store does not answer.
 
     Raises
@@ -261,7 +264,7 @@ def patiently[T](work: Callable[[], T]) -> T:
         except StoreUnavailable as error:
             if time.monotonic() - begun > PATIENCE:
                 raise StoreUnreachable(f"the store does not answer: {error}") from error
-            time.sleep(1.0)
+            pause(1.0)
 
 
 def _said[T](answer: Callable[[], T]) -> T:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from viridian_model.schema import Schema
-from viridian_trainer.eventlog import Entry, EventLog, Offset, Window, count_before, read
+from viridian_trainer.errors import DataTrimmed
+from viridian_trainer.eventlog import Entry, EventLog, Offset, Window, check_present, count_before, read
 
 #: Entries of a batch at most: what is more stays in the log, and is told as lag.
 LIMIT = 4096
@@ -60,13 +61,32 @@ class Reader:
         return sum(count_before(head) - count_before(self.offsets[name]) for name, head in self._heads.items())
 
     def behind(self) -> int:
-        """Entries of the log that were not given yet."""
-        self._name_new_partitions(heads := self._log.heads())
-        return sum(count_before(head) - count_before(self.offsets[name]) for name, head in heads.items())
+        """Entries of the log that were not given yet.
+
+        Raises
+        ------
+        DataTrimmed
+            If entries that were not given yet are gone, or the log is another one.
+        """
+        return sum(count_before(head) - count_before(self.offsets[name]) for name, head in self._found_heads().items())
+
+    def check(self) -> None:
+        """Raise what `behind` raises, also where only the oldest entries are gone."""
+        heads = self._found_heads()
+        check_present(self._log, Window({name: self.offsets[name] for name in heads}, heads))
+
+    def _found_heads(self) -> dict[str, Offset]:
+        heads = self._log.heads()
+        self._name_new_partitions(heads)
+        for name, offset in self.offsets.items():
+            if count_before(heads.get(name, "0")) < count_before(offset):
+                raise DataTrimmed(
+                    f"partition {name} ends before {offset}, which was read: the log was emptied or replaced"
+                )
+        return heads
 
     def _begin_round(self) -> None:
-        self._name_new_partitions(heads := self._log.heads())
-        self._heads = heads
+        self._heads = heads = self._found_heads()
         self._round = read(self._log, Window({name: self.offsets[name] for name in heads}, heads), self._schema)
 
     def _name_new_partitions(self, heads: Mapping[str, Offset]) -> None:

@@ -59,9 +59,9 @@ def train_online(
     if local:
         judge = LocalJudge(task, log, versions, anchors)
     holder = f"{socket.gethostname()}/{task.update.uid}/{checkpoints.holder}"
-    publication = Publication(Publisher(store, task.model_name, holder, ttl=lease), lease)
+    publication = Publication(Publisher(store, task.model_name, holder, ttl=lease), stop.pause, lease)
     desk = Desk(anchors, store, versions, judge)
-    work = Work(task, log, store, versions, checkpoints, publication, desk, anchors, status, prequential)
+    work = Work(task, log, store, versions, checkpoints, publication, desk, anchors, status, prequential, stop.pause)
     try:
         OnlineTrainer(task, log, work, stop).run()
     finally:

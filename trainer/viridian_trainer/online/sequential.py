@@ -11,7 +11,8 @@ a probability of at most alpha, however long one plays and however often one loo
 * Several bets are placed at once (mixture). A paired difference of log losses has about twice its mean as variance
   where the champion is calibrated, and then a share near one half grows fastest; that bet gets most of the capital.
 * A model that gets worse late must not first win back what was lost before. So half of the capital is kept back, and
-  bet in parts at later starts (mixture over the time of change, as in e-detectors; Shin, Ramdas, Rinaldo, NEJSDS 2, 2024).
+  bet in parts at later starts (a mixture over the time of change, as in e-detectors; Shin, Ramdas, Rinaldo, NEJSDS 2,
+  2024).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Verdict = Literal["Holds", "Worse"]
 
 
 class Evidence:
-    """The capital of one test, or of many at once (``[*tests, bets]``), and its ``greatest`` sum so far ``[*tests]``."""
+    """The capital of one test, or of many at once (``[*tests, bets]``), and its ``greatest`` sum (``[*tests]``)."""
 
     def __init__(self, tests: tuple[int, ...] = ()) -> None:
         self.events = self.starts = 0
@@ -44,7 +45,7 @@ class Evidence:
         self.greatest: Floats = np.ones(tests)
 
     def add(self, units: Floats, events: int) -> None:
-        """Play one step: ``units`` ``[*tests, n]`` are clipped observations less the margin, ``events`` their events."""
+        """Play one step: ``units`` ``[*tests, n]`` are clipped observations less the margin, of ``events`` events."""
         while self.starts * START_EVERY <= self.events:
             self.capital += CAPITAL * _stake(self.starts)
             self.starts += 1

@@ -10,7 +10,7 @@ State = Literal["Starting", "Publishing", "Stopped", "Shadow"]
 
 
 class Status:
-    """The answer of ``GET /viridian/v1/online`` but for the prequential part, which is computed when it is asked for."""
+    """The answer of ``GET /viridian/v1/online`` but for the prequential part, which is computed on demand."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from viridian_model.bundle import Bundle
@@ -15,15 +16,15 @@ from viridian_model.served import state_of
 from viridian_model.store import Absent, Store
 from viridian_trainer.download import fetch_bundle
 from viridian_trainer.environment import OnlineInput, VersionRef
-from viridian_trainer.errors import BadConfig, BadData
-from viridian_trainer.eventlog import Entry, EventLog, Window, check_present
+from viridian_trainer.errors import BadConfig, BadData, LogUnreachable
+from viridian_trainer.eventlog import Entry, EventLog
 from viridian_trainer.online.anchors import Anchors, Written
 from viridian_trainer.online.branch import Branch
 from viridian_trainer.online.champion import Champion
 from viridian_trainer.online.checkpoints import Checkpoints, Standing
 from viridian_trainer.online.desk import Answer, Desk
 from viridian_trainer.online.prequential import Prequential
-from viridian_trainer.online.publication import Publication, patiently
+from viridian_trainer.online.publication import Pause, Publication, patiently
 from viridian_trainer.online.reader import Reader
 from viridian_trainer.online.recovery import continues, has_reached, is_promoted, replay, total
 from viridian_trainer.online.status import State, Status
@@ -58,6 +59,7 @@ class Work:
         anchors: Anchors,
         status: Status,
         prequential: Prequential,
+        pause: Pause,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if task.parent is None:
@@ -65,10 +67,12 @@ class Work:
         self._task, self._parent, self._log, self._store, self._versions = task, task.parent, log, store, versions
         self._checkpoints, self._publication, self._desk = checkpoints, publication, desk
         self._anchors, self._status, self._prequential, self._clock = anchors, status, prequential, clock
+        self._pause = pause
         self._config, rest = split_config(task.config)
         self._spec = model_spec(self._config, rest, task.data.event_schema)
         self._trained_at_delta = self._reverts = 0
         self._known: list[str] = []
+        self._ask_log_at, self._lag = 0.0, 0
 
     # Beginning and going on
 
@@ -82,18 +86,17 @@ class Work:
         """
         make_deterministic(self._config, self._task.seed)
         saved = self._checkpoints.open()
-        self._go_on(saved, self._publication.acquire(self._wait))
+        self._go_on(saved, self._publication.acquire(self._tell_why))
 
     def follow(self) -> None:
         """Somebody else wrote the head: take the lease again, and go on from what it is now."""
         self._desk.forget()
-        head = self._publication.acquire(self._wait)
+        head = self._publication.acquire(self._tell_why)
         self._checkpoints.journal.close()
         self._go_on(self._checkpoints.read(), head)
 
-    def _wait(self, why: str, seconds: float) -> None:
+    def _tell_why(self, why: str) -> None:
         self._status.tell(state="Starting", error=why)
-        time.sleep(seconds)
 
     def _go_on(self, saved: Checkpoint | None, head: Head | None) -> None:
         standing = Standing.load(saved.meta["standing"]) if saved else None
@@ -150,10 +153,8 @@ class Work:
         self.save()
 
     def _read_from_branch(self) -> None:
-        heads, earliest = self._log.heads(), self._log.earliest()
-        offsets = {**{name: earliest[name] for name in heads}, **self.branch.learner.offsets}
-        check_present(self._log, Window(offsets, {**offsets, **heads}))
-        self.reader = Reader(self._log, self._task.data.event_schema, offsets)
+        self.reader = Reader(self._log, self._task.data.event_schema, self.branch.learner.offsets)
+        self.reader.check()
 
     def _new_branch(self, champion: Champion) -> Branch:
         if champion.bundle.spec.to_json() != self._spec.to_json():
@@ -179,7 +180,7 @@ class Work:
         path = self._anchors.path(ref.digest)
         try:
             if not path.exists():
-                patiently(lambda: fetch_anchor(self._store, self._task.model_name, ref.digest, path))
+                patiently(lambda: fetch_anchor(self._store, self._task.model_name, ref.digest, path), self._pause)
             return Champion(ref.version, self._anchors.bundle(ref.digest))
         except Absent:
             return Champion(ref.version, self._registered(ref))
@@ -349,7 +350,7 @@ class Work:
         champion = self.branch.champion
         manifest = champion.bundle.manifest
         store, model, folder = self._store, self._task.model_name, champion.bundle.directory
-        anchor = patiently(lambda: put_anchor(store, model, champion.version, folder))
+        anchor = patiently(lambda: put_anchor(store, model, champion.version, folder), self._pause)
         head = self._publication.begin_epoch(anchor, dict(manifest.trained_to), manifest.event_time)
         self.standing.epoch, self.standing.catching_up, self.standing.shadow_anchors = head.epoch, None, 0
         self._serve_champion()
@@ -367,7 +368,7 @@ class Work:
         _log.error("going back to the champion", extra={"reason": reason, "sequence": self._sequence})
         self._status.tell(state="Stopped", error=reason)
         self._desk.forget()
-        head = self._publication.acquire(self._wait)
+        head = self._publication.acquire(self._tell_why)
         if head is not None and head.epoch == self.standing.epoch and not self.standing.shadow:
             head = self._publication.revert(reason)
         self._branch_off(head)
@@ -382,8 +383,7 @@ class Work:
     def tell(self, error: str | None = None) -> None:
         """Bring the status up to date."""
         head, learner, champion = self._publication.head, self.branch.learner, self.branch.champion
-        behind = self.reader.lag
-        newest = learner.watermark.newest
+        behind, newest = self._behind(), learner.watermark.newest
         self._status.tell(
             state=self.state,
             sequence=self._sequence,
@@ -402,6 +402,16 @@ class Work:
             anchor=_told(self.standing.pending, champion),
             error=error or (head.reason if head and head.reason else None),
         )
+
+    def _behind(self) -> int:
+        """Entries that wait in the log; while there are any, it is asked once a second for how many."""
+        if not self.reader.lag:
+            return 0
+        if time.monotonic() >= self._ask_log_at:
+            self._ask_log_at = time.monotonic() + 1.0
+            with suppress(LogUnreachable):  # the next batch meets it too
+                self._lag = self.reader.behind()
+        return self._lag
 
     def close(self) -> None:
         """Let the next writer in, and end the threads."""
