@@ -24,7 +24,7 @@ from online_site import FIRST, Site
 from viridian_trainer.online import publication, reader, trainer
 from viridian_trainer.spec import Online
 
-PER_KILL, OPERATIONS, SECONDS = 48, 250, 0.8
+PER_KILL, OPERATIONS, SECONDS = 48, 150, 0.6
 LEASE = 1.0
 
 

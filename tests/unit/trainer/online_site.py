@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from worlds import CONFIG, FIELDS, parquet, rows, train_in, training
@@ -104,7 +104,7 @@ class Site:
 
     def run(self, task: OnlineInput, until: Callable[[dict[str, Any]], bool], **options: Any) -> dict[str, Any]:
         """Train online until the status fulfils ``until``; gives that status."""
-        stop, seen = StopRequest(), {}
+        stop, seen, ended = StopRequest(), {}, Event()
 
         def watch(status: Status, _: Prequential) -> None:
             Thread(target=look, args=(status,), daemon=True).start()
@@ -112,11 +112,11 @@ class Site:
         def look(status: Status) -> None:
             deadline = time.monotonic() + DEADLINE
             try:
-                while not until(told := status.read()):
-                    assert time.monotonic() < deadline, told
+                while not ended.is_set() and not until(status.read()):
+                    assert time.monotonic() < deadline, status.read()
                     status.changed.wait(1.0)
                     status.changed.clear()
-                seen.update(told)
+                seen.update(status.read())
             finally:
                 stop.request()
 
@@ -125,6 +125,8 @@ class Site:
         except Stopped:
             assert seen, "it was stopped in another state"
             return seen
+        finally:
+            ended.set()
         raise AssertionError("an online training ended by itself")
 
     def caught_up(self, told: dict[str, Any]) -> bool:

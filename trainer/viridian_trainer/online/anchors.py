@@ -7,9 +7,11 @@ and gives the same digest, the same files and the same version.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import copyfile, rmtree
 from typing import Any, Self
 
 from viridian_model.bundle import Bundle, read_bundle, write_bundle
@@ -93,8 +95,6 @@ class Anchors:
 
     def keep(self, digests: set[str]) -> None:
         """Remove all bundles but these."""
-        from shutil import rmtree
-
         names = {directory_name(digest) for digest in digests}
         for path in self._folder.iterdir():
             if path.name.split(".")[0] not in names:
@@ -130,8 +130,6 @@ class Anchors:
 
     def _take(self, draft: Path, digest: str, passage: Passage) -> None:
         """Give the draft its name, and keep its batches beside it."""
-        from shutil import rmtree
-
         write_file(self.path(digest).with_suffix(".json"), passage.encode())
         if self.path(digest).exists():
             rmtree(draft)
@@ -222,19 +220,12 @@ class Anchors:
             registry.GOLDEN: canonical_json(bundle.golden.to_json()).decode(),
         }
         run = versions.start(update, "Online", {"sequence": written.sequence, "window": written.window.wire()})
-        run.file(self._batches(written.digest, run.run_id), FOLDER)
+        with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
+            run.file(Path(copyfile(self.path(written.digest).with_suffix(".json"), Path(folder, FILE))), FOLDER)
         run.metrics({"logloss": written.logloss}, written.events["trained"])
         registered = versions.register(run, task.model_name, bundle.directory, tags, _result(written))
         run.end("FINISHED")
         return registered
-
-    def _batches(self, digest: str, run_id: str) -> Path:
-        """The file of batches under the name that it has among the artifacts."""
-        folder = self._folder / f"run-{run_id}"
-        folder.mkdir(exist_ok=True)
-        path = folder / FILE
-        path.write_bytes(self.path(digest).with_suffix(".json").read_bytes())
-        return path
 
 
 def _result(written: Written) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,20 +102,21 @@ class Checkpoints:
 
     @property
     def holder(self) -> str:
-        """Name of this folder, the same after a restart."""
-        return self._store.directory.name
+        """Name of who works in this folder of this host, the same after a restart."""
+        return f"{socket.gethostname()}:{self._store.directory.resolve()}"
 
-    def save(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bool:
         """Write a checkpoint; the steps before it are forgotten when it is on disk.
 
-        A disk that refuses it is warned of in the log: more steps are made again after a crash then.
+        A disk that refuses it is warned of in the log, and false: more steps are made again after a crash then.
         """
         generation = self._generation + 1
         if not self._store.save(generation, tensors, {**meta, "generation": generation}):
-            return
+            return False
         self.journal.close()
         self._generation = generation
         self.journal = StepJournal(self._store.directory, generation)
+        return True
 
     def close(self) -> None:
         """Let other processes in."""

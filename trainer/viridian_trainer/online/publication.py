@@ -70,6 +70,7 @@ class Publication:
         self._built: Built | None = None
         self._builder: DeltaBuilder | None = None
         self._garbage = GarbageCollector(publisher)
+        self._away = False
         self._renewed = time.monotonic()
         self._collect_at = time.monotonic() + COLLECT_SECONDS
         self.head: Head | None = None
@@ -84,6 +85,11 @@ class Publication:
     def busy(self) -> bool:
         """Whether a delta is under way."""
         return self._running is not None and not self._running.done()
+
+    @property
+    def unsent(self) -> bool:
+        """Whether a delta waits for a store that did not answer."""
+        return self._built is not None and self._running is None
 
     def acquire(self, tell: Callable[[str], None]) -> Head | None:
         """Take the lease, however long another writer holds it; ``tell`` is told who does.
@@ -161,8 +167,13 @@ class Publication:
         try:
             head = _said(running.result)
         except StoreUnavailable as error:
-            _log.warning("the store does not answer, the delta is sent again: %s", error)
+            if not self._away:
+                _log.warning("the store does not answer, the delta is sent again: %s", error)
+            self._away = True
             return
+        if self._away:
+            _log.info("the store answers again")
+        self._away = False
         if self._built is None or self._builder is None:
             raise RuntimeError("a delta was published that nobody built")
         self._builder.commit(self._built)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Mapping
 
 from viridian_model.publication.publisher import Publisher
@@ -58,8 +57,8 @@ def train_online(
     judge: Judge = OperatorJudge(versions, task.model_name)
     if local:
         judge = LocalJudge(task, log, versions, anchors)
-    holder = f"{socket.gethostname()}/{task.update.uid}/{checkpoints.holder}"
-    publication = Publication(Publisher(store, task.model_name, holder, ttl=lease), stop.pause, lease)
+    publisher = Publisher(store, task.model_name, checkpoints.holder, ttl=lease)
+    publication = Publication(publisher, stop.pause, lease)
     desk = Desk(anchors, store, versions, judge)
     work = Work(task, log, store, versions, checkpoints, publication, desk, anchors, status, prequential, stop.pause)
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from viridian_model.publication.lease import Fenced
 from viridian_trainer.environment import OnlineInput
@@ -22,6 +23,7 @@ SAVE_SECONDS = 30.0
 BATCHES_PER_INTERVAL = 4
 #: Longest wait for events, in seconds.
 IDLE_SECONDS = 0.5
+Move = Callable[[], None]
 _log = logging.getLogger(__name__)
 
 
@@ -45,35 +47,41 @@ class OnlineTrainer:
             With the exit code of the contract.
         """
         with self._stop.deferred():
+            move = self._work.begin
             try:
-                self._work.begin()
                 while not self._stop.requested:
-                    self._turn()
+                    move = self._made(move)
                 self._end()
             finally:
                 self._work.close()
         self._stop.check()
 
+    def _made(self, move: Move) -> Move:
+        """Make a move, and say what comes next: whoever wrote the head meanwhile is followed."""
+        try:
+            move()
+        except Unsound as problem:
+            return partial(self._work.go_back, f"a delta is not sound: {problem}")
+        except Fenced as error:
+            _log.warning("somebody else wrote the head: %s", error)
+            return self._work.follow
+        return self._turn
+
     def _end(self) -> None:
         """Bring readers and disk up to date; what cannot be done is done by the next process from the journal."""
         try:
-            self._work.save()
+            if self._work.begun:
+                self._work.save()
         except (Unsound, Fenced) as error:
             _log.warning("stopped without a last checkpoint: %s", error)
 
     def _turn(self) -> None:
-        """Read, train and publish once; whoever wrote the head meanwhile is followed."""
-        try:
-            self._hear()
-            self._train()
-            self._publish()
-            self._anchor()
-            self._save()
-        except Unsound as problem:
-            self._work.go_back(f"a delta is not sound: {problem}")
-        except Fenced as error:
-            _log.warning("somebody else wrote the head: %s", error)
-            self._work.follow()
+        """Read, train and publish once."""
+        self._hear()
+        self._train()
+        self._publish()
+        self._anchor()
+        self._save()
         self._work.tell()
 
     def _hear(self) -> None:

@@ -72,6 +72,8 @@ class Work:
         self._spec = model_spec(self._config, rest, task.data.event_schema)
         self._trained_at_delta = self._reverts = 0
         self._known: list[str] = []
+        #: whether there is a branch to train
+        self.begun = False
         self._ask_log_at, self._lag = 0.0, 0
 
     # Beginning and going on
@@ -104,9 +106,11 @@ class Work:
             self._known, self._reverts = standing.known, standing.reverts
         if saved and standing and continues(standing, head, self._parent):
             if self._restore(saved, standing, head):
+                self.begun = True
                 return
             _log.error("the steps that were made again did not lead to the head; going on from its anchor")
         self._branch_off(head)
+        self.begun = True
 
     def _restore(self, saved: Checkpoint, standing: Standing, head: Head | None) -> bool:
         """Make the steps since the checkpoint again; false if that does not lead to what readers have."""
@@ -150,7 +154,11 @@ class Work:
         )
         if head is None:
             self._rebase()
-        self.save()
+        elif not shadow and head.root == champion.bundle.manifest.merkle_root:
+            self.standing.catching_up = None
+            self._serve_champion()
+        if not self._save_now():  # the journal would go on behind a checkpoint of another branch
+            raise BadConfig("VIRIDIAN_CHECKPOINT_DIR refuses checkpoints; give it more space")
 
     def _read_from_branch(self) -> None:
         self.reader = Reader(self._log, self._task.data.event_schema, self.branch.learner.offsets)
@@ -225,7 +233,7 @@ class Work:
         """Begin to publish a delta; false if there is nothing to publish, or one is under way."""
         self._publication.keep_lease()
         self._publication.settle()
-        if not self.publishes:
+        if not self.publishes or (self.published_all and not self._publication.unsent):
             return False
         self._publication.collect(self._pinned())
         trained = self.branch.learner.counts.trained
@@ -236,13 +244,14 @@ class Work:
         return True
 
     def save(self) -> bool:
-        """Write a checkpoint; false if readers cannot be brought to the same weights now."""
-        if self.publishes and not self._flush():
-            return False
+        """Write a checkpoint; false if readers cannot be brought to the same weights now, or the disk refuses it."""
+        return (not self.publishes or self._flush()) and self._save_now()
+
+    def _save_now(self) -> bool:
         tensors, meta = self.branch.state()
-        self._checkpoints.save(tensors, {"branch": meta, "standing": self.standing.wire()})
+        saved = self._checkpoints.save(tensors, {"branch": meta, "standing": self.standing.wire()})
         self._anchors.keep(self._pinned())
-        return True
+        return saved
 
     def _flush(self) -> bool:
         self._checkpoints.journal.sync()
@@ -327,7 +336,6 @@ class Work:
         if not self.save():  # what follows is recognised after a crash by what stands in this checkpoint
             return
         self._adopt()
-        self.standing.shadow = False
         self._rebase()
         self.save()
 
