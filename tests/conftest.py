@@ -6,6 +6,7 @@ import pytest
 from apiserver import ApiServer
 from mlflow_server import mlflow_server
 from redis_server import RedisServer
+from s3_server import S3Server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +37,15 @@ def mlflow_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A real Redis, shared by all tests."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 service over a folder, shared by all tests."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
     server.start()
     yield server
     server.stop()

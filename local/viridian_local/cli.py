@@ -107,6 +107,7 @@ def _tools() -> dict[str, tuple[tools.Module, str]]:
         "coredns": (tools.COREDNS, "coredns"),
         "helm": (tools.HELM, "helm"),
         "helm3": (tools.HELM3, "helm"),
+        "versitygw": (tools.S3, "versitygw"),
     }
 
 

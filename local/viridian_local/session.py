@@ -38,7 +38,8 @@ def _own(paths: Paths) -> bool:
 def _environment(paths: Paths, *, own: bool) -> dict[str, str]:
     """Build what the command needs, and tell it where that is."""
     packages.ensure_packages(packages.TESTS)
-    tools.ensure(tools.HELM3)
+    for module in (tools.HELM3, tools.S3):
+        tools.ensure(module)
     environment = {"VIRIDIAN_BIN_DIR": str(tools.links())}
     if not own:
         cluster.up(paths)

@@ -74,7 +74,9 @@ HELM3 = Module(
     {"helm": "helm.sh/helm/v3/cmd/helm"},
     linking=f"-s -w -X {_CAPABILITIES}Major=1 -X {_CAPABILITIES}Minor=36",
 )
-MODULES = {module.name: module for module in (KUBERNETES, COREDNS, HELM, HELM3)}
+# An S3 service over a folder, for the tests of the store.
+S3 = Module("s3", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"}, minutes=2)
+MODULES = {module.name: module for module in (KUBERNETES, COREDNS, HELM, HELM3, S3)}
 
 
 def ensure(module: Module) -> Path:
@@ -132,7 +134,8 @@ def links() -> Path:
         ensure(module)
     found = {name: KUBERNETES.bin_dir() / name for name in KUBERNETES.programs}
     found |= {name: module.bin_dir() / "helm" for name, module in (("helm", HELM), ("helm3", HELM3))}
-    keys = "".join(module.key() for module in (KUBERNETES, HELM, HELM3))
+    found |= {name: S3.bin_dir() / name for name in S3.programs}
+    keys = "".join(module.key() for module in (KUBERNETES, HELM, HELM3, S3))
     folder = cache_dir() / "bin" / f"all-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     for name, program in found.items():

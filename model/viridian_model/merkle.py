@@ -8,9 +8,9 @@ an addition. The root is the xxh3-128 of shape, element type and leaves.
 
 What a change can hide behind: keys are odd, so a change within one 32-bit word (any flip of bits of one value, half an
 id, or a position) always changes the hash of its row and the sum of its leaf. Over the choice of the keys, two given
-rows have the same hash with probability at most 2⁻⁶⁶; with a good mixer, different sets of row hashes have the same sum,
-and different leaves the same root, with about 2⁻¹²⁸. The keys are fixed, so this finds corruption and says where it is; it
-is no defence against an attacker, that is what the SHA-256 digests are for.
+rows have the same hash with probability at most 2⁻⁶⁶; with a good mixer, different sets of row hashes have the same
+sum, and different leaves the same root, with about 2⁻¹²⁸. The keys are fixed, so this finds corruption and says where
+it is; it is no defence against an attacker, that is what the SHA-256 digests are for.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ def _chunks(block: Rows) -> list[Rows]:
     """Pieces whose words stay in the cache of a core."""
     width = max(1, block.values.shape[1] * block.values.itemsize // 4)
     step = max(LEAF_ROWS, _CHUNK_WORDS // width)
-    cuts = [slice(i, i + step) for i in range(0, len(block.positions), step)]
-    return [Rows(*(None if part is None else part[cut] for part in block)) for cut in cuts]  # type: ignore[arg-type]
+    cuts = [slice(start, start + step) for start in range(0, len(block.positions), step)]
+    ids = block.ids
+    return [Rows(block.positions[cut], block.values[cut], None if ids is None else ids[cut]) for cut in cuts]
 
 
 def _hashes(block: Rows) -> Words:
@@ -154,7 +155,7 @@ def _words(values: Array) -> NDArray[np.uint32]:
     """The bytes of each row as little-endian 32-bit words, filled up with zeros."""
     if values.dtype.byteorder == ">":
         raise ValueError("the elements of a table are little-endian")
-    raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), -1)
+    raw = np.ascontiguousarray(values).view(np.uint8)
     if missing := -raw.shape[1] % 4:
         raw = np.pad(raw, ((0, 0), (0, missing)))
     return raw.view("<u4")
@@ -164,7 +165,7 @@ def _words(values: Array) -> NDArray[np.uint32]:
 def _keys(width: int) -> Words:
     """Odd keys ``[2, width]``: consecutive outputs of splitmix64, each lane from a seed of its own."""
     seeds = np.arange(1, LANES + 1, dtype=np.uint64) << np.uint64(32)
-    counters = (seeds[:, None] + np.arange(width, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    counters: Words = np.add.outer(seeds, np.arange(width, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
     return _mix(counters) | np.uint64(1)
 
 

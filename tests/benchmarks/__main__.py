@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, freshness, rollback, sequential, staleness
+from tests.benchmarks import decide, deltas, freshness, merkle, rollback, sequential, staleness
 
 BENCHMARKS = {
     "decide": decide.run,
+    "deltas": deltas.run,
     "freshness": freshness.run,
+    "merkle": merkle.run,
     "rollback": rollback.run,
     "sequential": sequential.run,
     "staleness": staleness.run,

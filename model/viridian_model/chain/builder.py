@@ -150,4 +150,4 @@ def _differing(positions: Positions, served: Table, table: Table) -> Positions:
 
 def _raw(values: NDArray[Any]) -> NDArray[np.uint8]:
     # by bytes: NaN is the same as itself, and -0.0 is not 0.0
-    return values.view(np.uint8).reshape(len(values), -1)
+    return values.view(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def merge(deltas: Sequence[Delta]) -> Delta:
 def _last_writes(changes: Sequence[Change]) -> Change:
     names = sorted({name for change in changes for name in change.tables})
     tables = {name: _last_rows([change.tables[name] for change in changes if name in change.tables]) for name in names}
-    tensors = {}
+    tensors: dict[str, NDArray[Any]] = {}
     for change in changes:
         tensors |= change.tensors
     return Change(tables, tensors)

@@ -71,7 +71,7 @@ def advance(state: ModelState, roots: Roots, change: Change) -> Roots:
     """
     state.check(change)
     gone = gone_of(change, state)
-    state.apply(change)
+    state.write(change)
     return roots.after(change, gone, state)
 
 

@@ -28,12 +28,12 @@ class Table:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """Ids of the rows in use; not to be kept over `apply`."""
+        """Ids of the rows in use; not to be kept over `write`."""
         return self._ids[: self.rows]
 
     @property
     def values(self) -> NDArray[Any]:
-        """Values of the rows in use; not to be kept over `apply`."""
+        """Values of the rows in use; not to be kept over `write`."""
         return self._values[: self.rows]
 
     def take(self, positions: Positions) -> Rows:
@@ -41,13 +41,8 @@ class Table:
         here = positions[positions < self.rows]
         return Rows(here, self._values[here], self._ids[here])
 
-    def apply(self, change: TableChange) -> None:
-        """Write and free rows.
-
-        Raises:
-            BadDelta: the change is not of such a table; nothing was written.
-        """
-        change.check(self.rows, self._values.shape[1], self._values.dtype)
+    def write(self, change: TableChange) -> None:
+        """Write and free rows; the change was checked before, see `TableChange.check`."""
         self._reserve(change.rows)
         self.rows = change.rows
         self._ids[change.positions], self._values[change.positions] = change.ids, change.values
@@ -58,11 +53,12 @@ class Table:
         return Table(self.ids.copy(), self.values.copy())
 
     def _reserve(self, rows: int) -> None:
-        if (missing := max(rows, 2 * len(self._ids)) - len(self._ids)) and rows > len(self._ids):
-            self._ids = np.concatenate([self._ids, np.zeros(missing, np.int64)])
-            self._values = np.concatenate(
-                [self._values, np.zeros((missing, *self._values.shape[1:]), self._values.dtype)]
-            )
+        if rows <= len(self._ids):
+            return
+        missing = max(rows, 2 * len(self._ids)) - len(self._ids)
+        width = self._values.shape[1]
+        self._ids = np.concatenate([self._ids, np.zeros(missing, np.int64)])
+        self._values = np.concatenate([self._values, np.zeros((missing, width), self._values.dtype)])
 
 
 @dataclass
@@ -73,14 +69,18 @@ class ModelState:
     tensors: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def apply(self, change: Change) -> None:
-        """Bring this state to the one after ``change``, in place; arrays of tensors are replaced, not written into.
+        """Bring this state to the one after ``change``, in place.
 
         Raises:
             BadDelta: it names what this model does not have, or with another shape or type; nothing was written.
         """
         self.check(change)
+        self.write(change)
+
+    def write(self, change: Change) -> None:
+        """Apply a change that was checked; arrays of tensors are replaced, not written into."""
         for name, table_change in change.tables.items():
-            self.tables[name].apply(table_change)
+            self.tables[name].write(table_change)
         self.tensors |= change.tensors
 
     def check(self, change: Change) -> None:

@@ -14,7 +14,7 @@ from viridian_model.store.protocol import Store, Versioned
 
 @dataclass(frozen=True)
 class Position:
-    """What a reader has: the digest of an anchor, those of the deltas that it has applied, and the root of the result."""
+    """What a reader has: the digest of an anchor, those of the deltas that it has applied, and the resulting root."""
 
     anchor: str
     chain: tuple[str, ...]

@@ -18,8 +18,8 @@ class GarbageCollector:
     """Removes what nothing referred to in every pass of ``grace`` seconds; the holder of the lease runs it, between
     its publications.
 
-    A revert that has found a retained head has the grace to finish: the head is forgotten first, and what it referred to
-    is removed only if nothing refers to it after that time either.
+    A revert that has found a retained head has the grace to finish: the head is forgotten first, and what it referred
+    to is removed only if nothing refers to it after that time either.
     """
 
     def __init__(
@@ -38,12 +38,14 @@ class GarbageCollector:
         """Remove what may go, and return how many files that were.
 
         Args:
-            pinned: digests of bundles, or of deltas (their anchor and the links before them are kept with them).
+            pinned: digests of bundles, also of one that is just being written, or of deltas (their anchor and the links
+                before them are kept with them).
 
         Raises:
             Fenced: another writer holds the lease; nothing was removed.
         """
         store, model, now = self._publisher.store, self._publisher.model, self._clock()
+        store.tidy()
         files = [*store.keys(keys.deltas(model)), *store.keys(keys.bundles(model))]
         unreferenced = self._unreferenced(files, self._kept(pinned, now))
         self._unreferenced_since = {key: self._unreferenced_since.get(key, now) for key in unreferenced}
@@ -91,7 +93,7 @@ class GarbageCollector:
 
 
 def links_before(pinned: Collection[str], manifests: Mapping[str, DeltaManifest]) -> set[str]:
-    """Return every digest that is needed to arrive at the pinned deltas: their anchors, and all links that may lead there."""
+    """Return what is needed to arrive at the pinned deltas: their anchors, and all links that may lead there."""
     by_root: dict[tuple[str, str], list[str]] = {}
     for digest, manifest in manifests.items():
         by_root.setdefault((manifest.anchor, manifest.root), []).append(digest)

@@ -57,7 +57,7 @@ class Anchor(_Part):
 
 
 class Head(_Part):
-    """All of ``<model>/head``. ``size`` is that of the payloads in bytes; ``replaced_at`` stands in retained heads only."""
+    """All of ``<model>/head``; ``size`` is that of the payloads in bytes, only retained heads have ``replaced_at``."""
 
     epoch: Annotated[int, Field(ge=0)]
     n: Annotated[int, Field(ge=0)]
@@ -100,6 +100,10 @@ class Head(_Part):
         """
         links = len(self.chain) - (self.n - n)
         return links if 1 <= links <= len(self.chain) else 0 if n == 0 else None
+
+    def outweighs(self, alpha: float) -> bool:
+        """Whether the payloads of the chain are larger than ``alpha`` anchors: readers had better load a new one."""
+        return self.size > alpha * self.anchor.size
 
     def but(self, **changes: Any) -> Head:
         """Return a checked copy with other values."""

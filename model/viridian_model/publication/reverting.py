@@ -57,16 +57,15 @@ def retained_heads(store: Store, model: str) -> Iterator[tuple[str, Head]]:
 def _older(store: Store, model: str, head: Head, to: str) -> Head:
     """Return a head of which anchor, chain, n and root are those of ``to``."""
     if to == ANCHOR:
-        return _cut(store, model, head, 0, 0)
-    known = [head]
-    for candidate in known:
-        links = _links_to(candidate, to)
-        if links is None and candidate is head:
-            known.extend(sorted((each for _, each in retained_heads(store, model)), key=lambda each: each.sequence))
-        elif links is not None:
-            return _cut(store, model, candidate, links, 0 if links == 0 else candidate.n - len(candidate.chain) + links)
-    there = ", ".join(sorted({f"{each.sequence} on {each.anchor.digest}" for each in known}))
-    raise HeadError(f"nothing leads to {to} any more; there is {there}")
+        return _cut(store, model, head, 0)
+    if (links := _links_to(head, to)) is not None:
+        return _cut(store, model, head, links)
+    retained = sorted((each for _, each in retained_heads(store, model)), key=lambda each: each.sequence)
+    for candidate in retained:
+        if (links := _links_to(candidate, to)) is not None:
+            return _cut(store, model, candidate, links)
+    there = ", ".join(f"{each.sequence} on {each.anchor.digest}" for each in (*retained, head))
+    raise HeadError(f"nothing leads to {to} any more; there is what leads to {there}")
 
 
 def _links_to(head: Head, to: str) -> int | None:
@@ -76,9 +75,10 @@ def _links_to(head: Head, to: str) -> int | None:
     return head.links_at(wanted.n) if head.epoch == wanted.epoch else None
 
 
-def _cut(store: Store, model: str, head: Head, links: int, n: int) -> Head:
+def _cut(store: Store, model: str, head: Head, links: int) -> Head:
     """The state after the first ``links`` links of a head."""
     dropped = sum(fetch_manifest(store, model, digest).payload.size for digest in head.chain[links:])
+    n = head.n - len(head.chain) + links if links else 0
     cut: dict[str, Any] = {"n": n, "chain": head.chain[:links], "size": head.size - dropped, "replaced_at": None}
     if links == 0:
         bundle = json.loads(store.get(keys.bundle_file(model, head.anchor.digest, keys.MANIFEST)))

@@ -83,6 +83,14 @@ class DirectoryStore:
         path = self._path(key)
         return DirectoryRecord(self.root / _UNFINISHED, path.with_name(path.name + _RECORD))
 
+    def tidy(self) -> None:
+        """See `Store.tidy`."""
+        with _told("removing unfinished files"), suppress(FileNotFoundError):
+            for path in (self.root / _UNFINISHED).iterdir():
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                        path.unlink()
+
     def close(self) -> None:
         """Nothing is kept open."""
 
@@ -166,15 +174,6 @@ def link_new(unfinished: Path, final: Path, data: bytes) -> bool:
         path.unlink()
     sync(final.parent)
     return True
-
-
-def remove_unfinished(root: Path, now: float) -> None:
-    """Remove what killed writers left more than an hour ago."""
-    with _told("removing unfinished files"), suppress(FileNotFoundError):
-        for path in (root / _UNFINISHED).iterdir():
-            with suppress(FileNotFoundError):
-                if now - path.stat().st_mtime > _STALE_SECONDS:
-                    path.unlink()
 
 
 @contextmanager

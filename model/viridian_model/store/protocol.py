@@ -97,6 +97,10 @@ class Store(Protocol):
         """Return the record under a key."""
         ...
 
+    def tidy(self) -> None:
+        """Remove what writers that were killed more than an hour ago left unfinished."""
+        ...
+
     def close(self) -> None:
         """Give up connections; a wait that is under way ends with `StoreUnavailable` or false."""
         ...

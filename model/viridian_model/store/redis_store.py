@@ -21,6 +21,7 @@ from viridian_model.store.keys import checked
 from viridian_model.store.protocol import Absent, Conflict, StoreRefused, StoreUnavailable, Versioned
 
 PIECE = 32 << 20
+_PREFIX = "viridian:"
 _UNFINISHED_SECONDS = 3600
 _LONGEST_WAIT = 1.0
 """Seconds without looking at the record itself: a message may be lost with a connection."""
@@ -67,7 +68,7 @@ class RedisStore:
         start = _name(prefix) + "/"
         with _told(f"listing {prefix}"):
             for name in self._client.scan_iter(match=start + "*", count=1000, _type="list"):
-                yield name.decode().removeprefix(_name(""))
+                yield name.decode().removeprefix(_PREFIX)
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
@@ -77,6 +78,9 @@ class RedisStore:
     def record(self, key: str) -> RedisRecord:
         """See `Store.record`."""
         return RedisRecord(self._client, _name(key))
+
+    def tidy(self) -> None:
+        """Unfinished blobs expire by themselves."""
 
     def close(self) -> None:
         """See `Store.close`."""
@@ -132,7 +136,7 @@ class RedisRecord:
 
 
 def _name(key: str) -> str:
-    return f"viridian:{key and checked(key)}"
+    return _PREFIX + checked(key)
 
 
 @contextmanager

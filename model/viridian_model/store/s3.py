@@ -33,7 +33,8 @@ class ObjectStore:
         with _told(f"reading {key}"):
             try:
                 return bytes(obstore.get(self._client, checked(key)).bytes())
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                _check_bucket(error)
                 raise Absent(f"{key} is not in the store") from None
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -63,6 +64,9 @@ class ObjectStore:
         """See `Store.record`."""
         return ObjectRecord(self._client, checked(key) + _RECORD, self._poll)
 
+    def tidy(self) -> None:
+        """A blob is written by one request: nothing is left unfinished."""
+
     def close(self) -> None:
         """Connections are given up with the client."""
 
@@ -82,7 +86,8 @@ class ObjectRecord:
             try:
                 found = obstore.get(self._client, self._key)
                 return Versioned(bytes(found.bytes()), _tag(found.meta["e_tag"]))
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                _check_bucket(error)
                 return None
 
     def compare_and_set(self, version: str | None, data: bytes) -> str:
@@ -91,7 +96,10 @@ class ObjectRecord:
         with _told(f"writing {self._key}"):
             try:
                 return _tag(obstore.put(self._client, self._key, data, mode=mode, use_multipart=False)["e_tag"])
-            except (exceptions.AlreadyExistsError, exceptions.PreconditionError, FileNotFoundError):
+            except FileNotFoundError as error:
+                _check_bucket(error)
+                raise Conflict(f"{self._key} is gone") from None
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
                 raise Conflict(f"{self._key} is not what was read") from None
 
     def wait(self, version: str | None, timeout: float) -> bool:
@@ -122,10 +130,17 @@ def _tag(e_tag: str | None) -> str:
 def _told(what: str) -> Iterator[None]:
     try:
         yield
-    except _REFUSALS as error:
+    except (*_REFUSALS, FileNotFoundError) as error:
         raise StoreRefused(f"{what} was refused: {_short(error)}") from None
     except exceptions.BaseError as error:
+        _check_bucket(error)
         raise StoreUnavailable(f"{what} failed: {_short(error)}") from None
+
+
+def _check_bucket(error: Exception) -> None:
+    """A bucket that is not there answers like a key that is not."""
+    if "NoSuchBucket" in str(error):
+        raise StoreRefused("there is no such bucket: create it, or correct the address of the store") from None
 
 
 def _short(error: Exception) -> str:
