@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, deltas, drift, gate, kills, merkle, rollback, staleness
+from tests.benchmarks import decide, deltas, drift, freshness, gate, kills, merkle, rollback, sequential, staleness
 
 BENCHMARKS = {
     "decide": decide.run,
     "deltas": deltas.run,
     "drift": drift.run,
+    "freshness": freshness.run,
     "gate": gate.run,
     "kills": kills.run,
     "merkle": merkle.run,
     "rollback": rollback.run,
+    "sequential": sequential.run,
     "staleness": staleness.run,
 }
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from viridian_model.manifest import DIGEST
-from viridian_trainer.errors import BadUsage
+from viridian_trainer.errors import BadConfig, BadUsage
 from viridian_trainer.eventlog import Window
 from viridian_trainer.gang.layout import layout
-from viridian_trainer.spec import Data, Gate, SplitKind, parse_part
+from viridian_trainer.spec import Data, Gate, Online, SplitKind, parse_part
 
 Kind = Literal["Full", "Incremental"]
 
@@ -80,7 +80,22 @@ class EvaluateInput(Common):
     predicted: Window | None = None
 
 
-def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate"]:
+@dataclass(frozen=True)
+class OnlineInput(Common):
+    """All inputs of an online training; ``parent`` is the champion, ``store`` the address of the store, and ``port``
+    that of the status, if it is wanted.
+    """
+
+    store: str
+    online: Online
+    gate: Gate
+    config: dict[str, Any]
+    seed: int
+    checkpoint_dir: Path
+    port: int | None = None
+
+
+def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate", "Online"]:
     """The task that ``VIRIDIAN_TASK`` names.
 
     Raises
@@ -93,7 +108,9 @@ def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate"]:
         return "Train"
     if task == "Evaluate":
         return "Evaluate"
-    raise BadUsage(f"VIRIDIAN_TASK is {task!r}; set it to Train or Evaluate")
+    if task == "Online":
+        return "Online"
+    raise BadUsage(f"VIRIDIAN_TASK is {task!r}; set it to Train, Evaluate or Online")
 
 
 def read_train(env: Mapping[str, str]) -> TrainInput:
@@ -106,10 +123,7 @@ def read_train(env: Mapping[str, str]) -> TrainInput:
     BadConfig
         If ``spec.data`` does not fit.
     """
-    training = _object(env, "VIRIDIAN_TRAINING")
-    config, seed = training.get("config") or {}, training.get("seed", 0)
-    if not isinstance(config, dict) or not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise BadUsage('VIRIDIAN_TRAINING must be {"config": object, "seed": integer not below 0}')
+    config, seed = _training(env)
     ranks = layout(env).ranks
     if ranks > 1 and "RANK" not in env:
         raise BadUsage(
@@ -145,6 +159,63 @@ def read_evaluate(env: Mapping[str, str]) -> EvaluateInput:
         gate=gate,
         predicted=_predicted(env, holdout) if gate.split == "Prequential" else None,
     )
+
+
+def read_online(env: Mapping[str, str]) -> OnlineInput:
+    """Inputs of an online training.
+
+    Raises
+    ------
+    BadUsage
+        If a variable is missing or malformed.
+    BadConfig
+        If a part of the spec does not fit, or needs a window.
+    """
+    config, seed = _training(env)
+    return checked(
+        OnlineInput(
+            **vars(_common(env)),
+            store=_text(env, "VIRIDIAN_STORE"),
+            online=parse_part(Online, _object(env, "VIRIDIAN_ONLINE"), "spec.online"),
+            gate=_gate(env) if env.get("VIRIDIAN_GATE") else Gate(),
+            config=config,
+            seed=seed,
+            checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
+            port=_port(env),
+        )
+    )
+
+
+def checked(task: OnlineInput) -> OnlineInput:
+    """``task``, if it can be done.
+
+    Raises
+    ------
+    BadConfig
+        If it has no champion, or asks for what only windows have.
+    """
+    if task.parent is None:
+        raise BadConfig("VIRIDIAN_PARENT is null, but online training starts from a champion; run a Full update first")
+    if task.data.replay.ratio:
+        raise BadConfig("spec.data.replay.ratio: online training takes every event once; set it to 0")
+    return task
+
+
+def _training(env: Mapping[str, str]) -> tuple[dict[str, Any], int]:
+    training = _object(env, "VIRIDIAN_TRAINING")
+    config, seed = training.get("config") or {}, training.get("seed", 0)
+    if not isinstance(config, dict) or not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise BadUsage('VIRIDIAN_TRAINING must be {"config": object, "seed": integer not below 0}')
+    return config, seed
+
+
+def _port(env: Mapping[str, str]) -> int | None:
+    text = env.get("VIRIDIAN_PORT", "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise BadUsage(f"VIRIDIAN_PORT is {text!r}; set it to a port, for instance 8080")
+    return int(text)
 
 
 def _gate(env: Mapping[str, str]) -> Gate:

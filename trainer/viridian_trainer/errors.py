@@ -85,6 +85,12 @@ class PeerLost(Unreachable):
     reason = "PeerLost"
 
 
+class StoreUnreachable(Unreachable):
+    """The store of deltas and anchors does not answer."""
+
+    reason = "StoreUnreachable"
+
+
 class Stopped(TaskError):
     """The task was asked to stop and wrote a checkpoint if it had something to keep."""
 

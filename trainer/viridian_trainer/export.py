@@ -50,7 +50,7 @@ def export(
         If no golden request fits into a version tag, or the finished weights cannot answer (NaN or infinity).
     """
     model = finish(trained.learner.model)
-    golden = _golden(model, list(trained.learner.golden))
+    golden = golden_of(model, list(trained.learner.golden))
     code = code or Code(version=__version__, image=os.environ.get("VIRIDIAN_IMAGE", ""))
     provenance = _provenance(task, trained, parent, code)
     evidence = _write_predictions(trained, folder)
@@ -139,7 +139,7 @@ def _prequential(trained: Trained) -> dict[str, Any]:
     return {"prequential": {**window.wire(), "events": len(found), "sha256": sha256}}
 
 
-def _golden(model: RankingModel, rows: list[dict[str, Any]]) -> Golden:
+def golden_of(model: RankingModel, rows: list[dict[str, Any]]) -> Golden:
     """As many requests of two rows each as fit into a version tag, at least one of one row."""
     for requests, size in ((GOLDEN_REQUESTS, 2), (2, 2), (2, 1), (1, 1)):
         chosen = [rows[start : start + size] for start in range(0, min(len(rows), requests * size), size)]

@@ -6,9 +6,10 @@ ids are left out as in training, and the digest of what remains must be the one 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -24,6 +25,7 @@ from viridian_trainer.errors import BadData
 from viridian_trainer.eventlog import EventLog, Offset, Window, count_before, read
 from viridian_trainer.eventlog.dedup import RecentIds
 from viridian_trainer.eventlog.ledger import TrainedEntries
+from viridian_trainer.online import passage
 from viridian_trainer.registry import Registry, VersionMissing
 
 
@@ -33,6 +35,8 @@ class Link:
 
     version: VersionRef
     manifest: Manifest
+    #: where each batch of an online training ended, in the order of training
+    batches: tuple[dict[str, Offset], ...] = ()
 
     @property
     def trained(self) -> Window:
@@ -42,12 +46,20 @@ class Link:
     @property
     def parts(self) -> list[Window]:
         """``trained``, in the parts that were read one after the other: a slice that was predicted first comes
-        last.
+        last; an online training read batch by batch.
         """
+        if self.batches:
+            return list(self._read_in_batches())
         begins = ((self.manifest.model_extra or {}).get("prequential") or {}).get("from")
         if begins is None:
             return [self.trained]
         return [Window(self.trained.start, begins), Window(begins, self.trained.end)]
+
+    def _read_in_batches(self) -> Iterator[Window]:
+        position = dict(self.trained.start)
+        for to in self.batches:
+            yield Window({name: position.get(name, "0") for name in to}, to)
+            position |= to
 
     @property
     def schema(self) -> Schema:
@@ -86,7 +98,8 @@ def lineage(registry: Registry, model: str, newest: VersionRef) -> list[Link]:
     links: list[Link] = []
     wanted: VersionRef | None = newest
     while wanted is not None:
-        link = Link(wanted, _manifest(registry, model, wanted))
+        manifest = _manifest(registry, model, wanted)
+        link = Link(wanted, manifest, _batches(registry, model, wanted, manifest))
         links.append(link)
         parent = link.manifest.parent
         wanted = VersionRef(parent.version, parent.digest) if parent else None
@@ -143,6 +156,22 @@ def _gap(position: dict[str, Offset], link: Link) -> str:
 
 def _name(link: Link) -> str:
     return f"version {link.version.version}"
+
+
+def _batches(registry: Registry, model: str, version: VersionRef, manifest: Manifest) -> tuple[dict[str, Offset], ...]:
+    """What the manifest of an anchor names by its SHA-256; nothing for other versions."""
+    recorded = (manifest.model_extra or {}).get("online")
+    if recorded is None:
+        return ()
+    try:
+        with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
+            run = registry.version(model, version.version).run_id
+            data = registry.artifact(run, f"{passage.FOLDER}/{passage.FILE}", Path(folder)).read_bytes()
+    except (VersionMissing, OSError) as error:
+        raise BadData(f"the batches of version {version.version} cannot be read: {error}") from None
+    if hashlib.sha256(data).hexdigest() != recorded["batches"]["sha256"]:
+        raise BadData(f"the batches of version {version.version} are not those that its manifest names")
+    return tuple(json.loads(data)["batches"])
 
 
 def _manifest(registry: Registry, model: str, version: VersionRef) -> Manifest:

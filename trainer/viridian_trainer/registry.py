@@ -12,6 +12,8 @@ from viridian_trainer.errors import BadData
 
 #: Tags of a version, by the names of the contract.
 UPDATE, DIGEST, WINDOW, PARENT = "viridian.update", "viridian.digest", "viridian.window", "viridian.parent"
+#: Written by the operator.
+VERDICT = "viridian.verdict"
 TRAINED_TO, PREDICTED_FROM, EVENT_TIME, KIND, GOLDEN, GRAPH = (
     "viridian.trained-to",
     "viridian.predicted-from",

@@ -88,6 +88,22 @@ class Eviction(Part):
         return self.unused_for is not None or self.max_rows is not None
 
 
+class Online(Part):
+    """``VIRIDIAN_ONLINE``.
+
+    ``publish_interval`` in seconds between two deltas, ``anchor_every`` in seconds and ``anchor_events`` in events
+    between two anchors (whichever comes first), ``window`` in events of the prequential metrics, ``alpha`` and
+    ``margin`` (nats) of the sequential test.
+    """
+
+    publish_interval: float = Field(default=0.25, gt=0, le=3600)
+    anchor_every: float = Field(default=600.0, gt=0)
+    anchor_events: int = Field(default=100_000, ge=1)
+    window: int = Field(default=5000, ge=1, le=1_000_000)
+    alpha: Fraction = 0.01
+    margin: float = Field(default=0.002, ge=0, lt=0.2)
+
+
 class TrainerConfig(Part):
     """The keys of ``spec.training.config`` that the trainer reads; all others go to the architecture.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -40,9 +41,19 @@ class StopRequest:
         """Ask for a stop as SIGTERM does, without interrupting."""
         self.requested = True
 
+    def check(self) -> None:
+        """Raise ``Stopped`` if a stop was requested."""
+        if self.requested:
+            self.end()
+
     def end(self) -> NoReturn:
         """Raise ``Stopped``."""
         raise Stopped("stopped on request; the next attempt continues from the last checkpoint")
+
+    def pause(self, seconds: float) -> None:
+        """Wait, in any thread; raises ``Stopped`` if a stop was requested before."""
+        self.check()
+        time.sleep(seconds)
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         self.requested = True

@@ -1,4 +1,4 @@
-"""The two tasks of a Job, from their inputs to their result, and the frame that always leaves a result
+"""The tasks of a Job, from their inputs to their result, and the frame that always leaves a result
 behind.
 """
 
@@ -8,7 +8,7 @@ import logging
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from viridian_trainer.environment import (
     TrainInput,
     VersionRef,
     read_evaluate,
+    read_online,
     read_task,
     read_train,
 )
@@ -51,7 +52,7 @@ def run(env: Mapping[str, str]) -> int:
     try:
         task = read_task(env)
         stop.install()
-        outcome = _train(env, stop) if task == "Train" else _evaluate(env)
+        outcome = _TASKS[task](env, stop)
         _leave(env, End(0, outcome))
     except BaseException as error:
         with stop.deferred():
@@ -153,9 +154,25 @@ def _train(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
         return train_task(task, log, open_registry(env), stop, group=group)
 
 
-def _evaluate(env: Mapping[str, str]) -> dict[str, Any]:
+def _evaluate(env: Mapping[str, str], _: StopRequest) -> dict[str, Any]:
     task = read_evaluate(env)
     return evaluate_task(task, open_log(task.data.source, env), open_registry(env))
+
+
+def _online(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
+    """Ends by a failure or a stop only."""
+    from viridian_trainer.online.run import train_online  # which uses this module
+
+    task = read_online(env)
+    train_online(task, open_log(task.data.source, env), open_registry(env), stop, env=env)
+    raise RuntimeError("an online training came to an end")
+
+
+_TASKS: Mapping[str, Callable[[Mapping[str, str], StopRequest], dict[str, Any]]] = {
+    "Train": _train,
+    "Evaluate": _evaluate,
+    "Online": _online,
+}
 
 
 def open_registry(env: Mapping[str, str]) -> Registry:

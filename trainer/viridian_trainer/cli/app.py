@@ -12,6 +12,7 @@ from viridian_trainer.cli.join import join
 from viridian_trainer.cli.lineage import inspect, replay
 from viridian_trainer.cli.local import evaluate, train
 from viridian_trainer.cli.loop import loop
+from viridian_trainer.cli.online import online
 from viridian_trainer.cli.verdict import verdict
 from viridian_trainer.start import start
 
@@ -27,6 +28,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(verdict)
 app.command()(loop)
+app.command()(online)
 app.command()(replay)
 app.command()(inspect)
 

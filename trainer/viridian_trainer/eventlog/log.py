@@ -58,6 +58,16 @@ class EventLog(Protocol):
         """Where people find unreadable entries."""
         ...
 
+    def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
+        """Return true as soon as a partition holds an entry behind ``after``, false after ``timeout`` seconds.
+
+        Raises
+        ------
+        LogUnreachable
+            If the store does not answer.
+        """
+        ...
+
     def reject(self, record: Record, reason: str) -> None:
         """Keep an unreadable entry, with its reason, where people find it."""
         ...

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from viridian_trainer.eventlog.log import Record
 from viridian_trainer.eventlog.offset import Offset, count_before, partition_order
 
 BATCH_ROWS = 4096
+POLL_SECONDS = 0.05
 DEAD_LETTERS = "dead.jsonl"
 
 
@@ -77,6 +79,15 @@ class ParquetEventLog:
     def dead_letters(self) -> str:
         """See ``EventLog``."""
         return f"file {self._directory / DEAD_LETTERS}"
+
+    def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
+        """See ``EventLog``; looks every 50 ms."""
+        deadline = time.monotonic() + timeout
+        while not any(count_before(head) > count_before(after.get(name, "0")) for name, head in self.heads().items()):
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
+            time.sleep(min(POLL_SECONDS, left))
+        return True
 
     def reject(self, record: Record, reason: str) -> None:
         """Append the row to ``<dir>/dead.jsonl``, once however often the window is read, if it can be written."""

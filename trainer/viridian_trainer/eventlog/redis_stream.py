@@ -7,7 +7,7 @@ number of entries of a window is known exactly and trimming cannot go unnoticed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -108,6 +108,13 @@ class RedisEventLog:
     @property
     def _dead(self) -> str:
         return f"{self._source.stream}:dead"
+
+    def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
+        """See ``EventLog``; one blocking XREAD over all streams."""
+        positions: Any = {self._key(partition): _entry_id(offset) for partition, offset in after.items()}
+        milliseconds = max(1, int(timeout * 1000))
+        with reachable(self._source):
+            return bool(self._redis.xread(positions, count=1, block=milliseconds))
 
     def reject(self, record: Record, reason: str) -> None:
         """Append the entry to the stream ``<stream>:dead``, once however often the window is read.

@@ -55,6 +55,11 @@ class CheckpointStore:
         self._directory = root / f"{uid}.{update.number}.{key}"
         self._prefix = f"{uid}."
 
+    @property
+    def directory(self) -> Path:
+        """Where the checkpoints of this training are."""
+        return self._directory
+
     def open(self) -> None:
         """Make the directory and remove what earlier updates left.
 

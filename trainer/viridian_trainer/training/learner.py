@@ -90,8 +90,8 @@ class Learner:
         """
         return self.counts.loss / max(self.counts.trained, 1)
 
-    def take(self, entry: Entry) -> None:
-        """Move behind ``entry``; its event joins the batch unless it is unreadable or was seen before."""
+    def take(self, entry: Entry) -> bool:
+        """Move behind ``entry``; its event joins the batch unless it is unreadable or was seen before: then false."""
         self.offsets[entry.partition] = entry.offset_after
         if entry.event is None:
             self.counts.rejected += 1
@@ -101,6 +101,8 @@ class Learner:
             self.counts.late += self.watermark.is_late(entry.event.time)
             self._pending.append(entry.event)
             self.ledger.add(entry)
+            return True
+        return False
 
     def begin_slice(self) -> None:
         """From here on every batch is predicted before it is trained on, and the predictions are kept.

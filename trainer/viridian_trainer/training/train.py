@@ -139,7 +139,7 @@ def _configure(task: TrainInput) -> tuple[TrainerConfig, ModelSpec]:
     """The configuration and the model that it makes; torch is set up for it."""
     config, rest = split_config(task.config)
     spec = model_spec(config, rest, task.data.event_schema)
-    _make_deterministic(config, task.seed)
+    make_deterministic(config, task.seed)
     return config, spec
 
 
@@ -151,7 +151,8 @@ def _first_checkpoint(plan: Plan, store: CheckpointStore) -> str:
     return name
 
 
-def _make_deterministic(config: TrainerConfig, seed: int) -> None:
+def make_deterministic(config: TrainerConfig, seed: int) -> None:
+    """Start all generators from ``seed``, and ask torch for kernels that always give the same bits."""
     seed_all(seed)
     torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.device == "cpu")

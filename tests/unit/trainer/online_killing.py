@@ -1,0 +1,88 @@
+"""``python online_killing.py SEED KILLS FOLDER``: kill an online trainer again and again while events come.
+
+Every attempt is forked from here, where all is imported already. Half of them are killed at a random moment, half right
+before a random file operation, so that the gaps between two writes are hit as well. The last attempt runs until it has
+trained on everything. Prints one line of JSON: the kills, and the sequence of the head after each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from killing import kill_before
+from online_site import FIRST, Site
+
+from viridian_trainer.online import publication, reader, trainer
+from viridian_trainer.spec import Online
+
+PER_KILL, OPERATIONS, SECONDS = 48, 150, 0.6
+LEASE = 1.0
+
+
+def hurry() -> None:
+    """Small batches, and everything that happens now and then happens all the time."""
+    reader.LIMIT = 12
+    trainer.SAVE_SECONDS = 0.15
+    publication.COMPACT_AT = 4
+
+
+def attempt(work: Callable[[], None], operation: int | None, moment: float | None) -> int:
+    """Run ``work`` in a child; gives its exit code, or minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if operation is not None:
+                kill_before(operation)
+            work()
+            code = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    if moment is not None:
+        time.sleep(moment)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main() -> None:
+    """Kill, then finish."""
+    seed, kills, site = int(sys.argv[1]), int(sys.argv[2]), Site(Path(sys.argv[3]))
+    torch.set_num_threads(1)
+    hurry()
+    anchors = bool(sys.argv[4:])
+    online = Online(publish_interval=0.01, anchor_every=3600, anchor_events=150 if anchors else 10**6)
+    choice, codes, heads = random.Random(seed), [], []
+    for number in range(kills):
+        site.append(FIRST + number * PER_KILL, PER_KILL, duplicates=0.05, late=0.05)
+
+        def endless() -> None:
+            site.run(site.task(online=online), lambda told: False, local=True, lease=LEASE)
+
+        if choice.random() < 0.5:
+            code = attempt(endless, choice.randrange(OPERATIONS), SECONDS * 4)
+        else:
+            code = attempt(endless, None, choice.uniform(0, SECONDS))
+        codes.append(code)
+        heads.append(str(site.head.sequence) if site.head else "")
+    last = attempt(lambda: finish(site, online), None, None)
+    print(json.dumps({"codes": codes, "last": last, "heads": heads}))
+
+
+def finish(site: Site, online: Online) -> None:
+    """Train on all that is left."""
+    site.run(site.task(online=online), site.caught_up, local=True, lease=LEASE)
+
+
+if __name__ == "__main__":
+    main()

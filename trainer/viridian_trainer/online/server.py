@@ -1,0 +1,125 @@
+"""``GET /viridian/v1/online``, ``/metrics`` and ``/healthz``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from viridian_trainer.errors import BadConfig
+from viridian_trainer.online.prequential import Prequential
+from viridian_trainer.online.status import Status
+
+#: A trainer that says nothing for so many seconds hangs.
+SILENCE = 300.0
+STATES = ("Starting", "Publishing", "Stopped", "Shadow")
+
+
+class StatusServer:
+    """Answers in threads of its own, which end with the process."""
+
+    def __init__(self, status: Status, prequential: Prequential, port: int, host: str = "") -> None:
+        """Listen at once.
+
+        Raises
+        ------
+        BadConfig
+            If the port is taken.
+        """
+        registry = CollectorRegistry()
+        registry.register(_Metrics(status, prequential))
+        answers = _Answers(status, prequential, registry)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                code, kind, body = answers.to(self.path)
+                self.send_response(code)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                logging.getLogger(__name__).debug(format, *args)
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise BadConfig(f"VIRIDIAN_PORT {port} cannot be listened on: {error.strerror}") from None
+        self._server.daemon_threads = True
+        self.port = int(self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def online_status(status: Status, prequential: Prequential) -> dict[str, Any]:
+    """The answer of ``GET /viridian/v1/online``."""
+    return {**status.read(), "prequential": prequential.summary()}
+
+
+class _Answers:
+    def __init__(self, status: Status, prequential: Prequential, registry: CollectorRegistry) -> None:
+        self._status, self._prequential, self._registry = status, prequential, registry
+
+    def to(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        """Code, type and body."""
+        match path.partition("?")[0]:
+            case "/viridian/v1/online":
+                body = json.dumps(online_status(self._status, self._prequential)).encode()
+                return HTTPStatus.OK, "application/json", body
+            case "/metrics":
+                return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
+            case "/healthz" if self._status.age < SILENCE:
+                return HTTPStatus.OK, "text/plain", b"ok\n"
+            case "/healthz":
+                return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the trainer hangs\n"
+        return HTTPStatus.NOT_FOUND, "text/plain", b"see /viridian/v1/online, /metrics and /healthz\n"
+
+
+class _Metrics(Collector):
+    """The status as gauges."""
+
+    def __init__(self, status: Status, prequential: Prequential) -> None:
+        self._status, self._prequential = status, prequential
+
+    def collect(self) -> Iterator[Metric]:
+        told = online_status(self._status, self._prequential)
+        state = GaugeMetricFamily("viridian_online_state", "1 for the present state", labels=["state"])
+        for name in STATES:
+            state.add_metric([name], float(told["state"] == name))
+        yield state
+        for name, text, value in _values(told):
+            yield GaugeMetricFamily(f"viridian_online_{name}", text, value=value)
+        quality = GaugeMetricFamily(
+            "viridian_online_prequential", "Metrics over the window, before training", labels=["model", "metric"]
+        )
+        for model in ("online", "champion"):
+            for metric, value in told["prequential"][model].items():
+                quality.add_metric([model, metric], value)
+        yield quality
+
+
+def _values(told: dict[str, Any]) -> Iterator[tuple[str, str, float]]:
+    if "lag" not in told:  # nothing but the start so far
+        return
+    yield "lag_events", "Entries of the log that were not trained on", told["lag"]["events"]
+    yield "lag_seconds", "Age of the newest event that was trained on, while there is a lag", told["lag"]["seconds"]
+    yield "published_deltas", "Deltas published by this process", told["published"]["deltas"]
+    yield "published_bytes", "Bytes of their payloads", told["published"]["bytes"]
+    yield "event_time_seconds", "Time of the newest event that was trained on", told["eventTime"]
+    yield "test_p_value", "Anytime-valid p-value of being worse than the champion", told["test"]["bound"]
+    yield "test_events", "Events of the sequential test", told["test"]["events"]
+    yield "reverts", "How often readers went back to a champion", told["reverts"]
