@@ -16,7 +16,7 @@ from typing import Any
 
 from sample_bundle import ROWS, SCHEMA, write
 
-from viridian_model.inference import inputs_of_rows
+from viridian_model.requests import inputs_of_rows
 
 DEADLINE = 180.0
 TOKEN = "s3cret"
