@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, deltas, merkle, rollback, staleness
+from tests.benchmarks import decide, deltas, hotswap, merkle, rollback, staleness
 
 BENCHMARKS = {
     "decide": decide.run,
     "deltas": deltas.run,
+    "hotswap": hotswap.run,
     "merkle": merkle.run,
     "rollback": rollback.run,
     "staleness": staleness.run,
