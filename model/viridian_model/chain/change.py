@@ -141,6 +141,8 @@ def _tensor_names(arrays: dict[str, NDArray[Any]]) -> list[str]:
 
 def _quantised(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Symmetric quantisation with a scale per row; a row of zeros stays one."""
+    if values.dtype != np.float32:
+        raise BadDelta(f"only fp32 tables can be sent as int8, not {values.dtype}")
     if not np.isfinite(values).all():
         raise BadDelta("values that are not finite cannot be sent as int8; send them as fp32, or do not train on")
     largest = np.abs(values).max(axis=1, initial=0).astype(np.float32)

@@ -18,6 +18,7 @@ from obstore.store import S3Store
 from viridian_model.store.keys import checked
 from viridian_model.store.protocol import Absent, Conflict, StoreRefused, StoreUnavailable, Versioned
 
+_RECORD = ".record"
 _REFUSALS = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, exceptions.NotSupportedError)
 
 
@@ -79,9 +80,6 @@ class ObjectStore:
 
     def close(self) -> None:
         """Connections are given up with the client."""
-
-
-_RECORD = ".record"
 
 
 class ObjectRecord:

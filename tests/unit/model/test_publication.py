@@ -414,6 +414,7 @@ def test_two_writers_that_are_killed_at_random_never_fork_the_chain_in_redis(tmp
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("transport", ["directory", "redis", "s3"])
 def test_two_writers_that_are_killed_a_hundred_times_never_fork_the_chain(
     transport: str, tmp_path: Path, shared_redis: RedisServer, shared_s3: S3Server
