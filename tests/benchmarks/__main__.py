@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, deltas, drift, freshness, gate, kills, merkle, rollback, sequential, staleness
+from tests.benchmarks import (
+    decide,
+    deltas,
+    drift,
+    freshness,
+    gate,
+    hotswap,
+    kills,
+    merkle,
+    rollback,
+    sequential,
+    staleness,
+)
 
 BENCHMARKS = {
     "decide": decide.run,
@@ -12,6 +24,7 @@ BENCHMARKS = {
     "drift": drift.run,
     "freshness": freshness.run,
     "gate": gate.run,
+    "hotswap": hotswap.run,
     "kills": kills.run,
     "merkle": merkle.run,
     "rollback": rollback.run,

@@ -156,6 +156,8 @@ class Following:
             self._behind_since = self._behind_since or began
             self._reacher.reach(head)
             self._metrics.swap_seconds.observe(time.monotonic() - began)
+            live = {"sequence": str(self.residents.current.sequence), "seconds": time.time() - head.published_at}
+            log.debug("swapped", extra=live)
             self._links.keep(head.chain)
         self._behind_since = self._told = None
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chain_replica import Replica
 from live_trainer import LiveTrainer
 from pod import Site
-from test_following import Replica
 
 from viridian_model.merkle import LEAF_ROWS
 from viridian_model.store import StoreUnavailable
@@ -84,6 +84,20 @@ def test_damage_is_found_and_repaired(replica: Replica, trainer: LiveTrainer, ki
     replica.reaches(trainer.publish().sequence)
     assert replica.answers() == trainer.offline["1.5"]
     assert check(replica)["found"] == 1
+
+
+def test_a_repair_moves_the_block_that_differs_and_nothing_else(replica: Replica, trainer: LiveTrainer) -> None:
+    table = trainer.model.embedding_tables()["user"]
+    table.grow(f"more{number}" for number in range(20 * LEAF_ROWS))
+    for _ in range(5):
+        replica.reaches(trainer.publish().sequence)
+    view = replica.following.residents.current.weights.tables["user"]
+    flip(view.arena.array[view.slots[10 * LEAF_ROWS]], 3)
+    last = check(replica)["last"]
+    assert (last["blocks"], last["table"], last["cause"]) == (1, "user", "Rows")
+    headers = 10 * 1024  # of the files of one anchor and nine deltas; what this replica applied it need not read again
+    assert LEAF_ROWS * table.dim * 4 <= last["bytes"] <= LEAF_ROWS * (table.dim * 4 + 8) + headers
+    assert replica.answers() == trainer.offline["1.9"]
 
 
 def test_older_residents_are_repaired_with_what_answers(replica: Replica, trainer: LiveTrainer) -> None:
