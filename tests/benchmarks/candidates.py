@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from viridian_model.bundle import finish
 from viridian_model.contract import ModelSpec, RankingModel
 from viridian_model.ids import id_hash
-from viridian_model.inference import golden_answers, inputs_of_rows
+from viridian_model.inference import golden_answers
+from viridian_model.requests import inputs_of_rows
 from viridian_model.schema import Schema
 from viridian_trainer.gate.evaluate import BASELINE, CANDIDATE, CHAMPION, Judged, judge
 from viridian_trainer.gate.hygiene import Inputs, Subject, failed_checks

@@ -14,7 +14,8 @@ from viridian_model.contract import ModelSpec
 from viridian_model.deepfm import DeepFM
 from viridian_model.errors import BadBundle
 from viridian_model.features import FeatureBatch
-from viridian_model.inference import check_golden, golden_answers, infer, inputs_of_rows
+from viridian_model.inference import check_golden, golden_answers, infer
+from viridian_model.requests import inputs_of_rows
 from viridian_model.schema import Schema
 
 SCHEMA = Schema(categorical=("user", "item", "last0", "last1"))

@@ -13,10 +13,11 @@ from sample_bundle import ROWS, SCHEMA, make_model, write
 from viridian_model.canonical import canonical_json
 from viridian_model.chain.builder import Built, DeltaBuilder
 from viridian_model.chain.delta import Trained
-from viridian_model.inference import golden_answers, infer, inputs_of_rows
+from viridian_model.inference import golden_answers, infer
 from viridian_model.publication.anchors import put_anchor
 from viridian_model.publication.head import Head
 from viridian_model.publication.publisher import Publisher
+from viridian_model.requests import inputs_of_rows
 from viridian_model.served import state_of
 from viridian_model.store import open_store
 

@@ -14,7 +14,8 @@ from http_server import answering
 from pod import BODY, INFER, TOKEN, Process, Site, exchange, until
 from sample_bundle import ROWS, SCHEMA, make_model, write
 
-from viridian_model.inference import infer, inputs_of_rows
+from viridian_model.inference import infer
+from viridian_model.requests import inputs_of_rows
 from viridian_model.schema import Schema
 
 Start = Callable[..., Process]
