@@ -389,6 +389,7 @@ def test_templates_of_the_examples_are_restricted(kubectl: Kubectl, path: Path) 
     templates = {part: spec.get(part, {}).get("template") for part in ("training", "evaluation", "serving")}
     checks = spec.get("rollout", {}).get("healthChecks", [])
     templates |= {check["name"]: check["job"]["template"] for check in checks if "job" in check}
+    templates["drift"] = spec.get("trigger", {}).get("drift", {}).get("template")
     for part, template in templates.items():
         if template:
             template.setdefault("metadata", {}).setdefault("labels", {})["app"] = part
