@@ -20,7 +20,7 @@ from viridian_trainer.lineage import check_ledger, lineage
 
 #: More for a thorough run: VIRIDIAN_KILLS=200.
 KILLS = int(os.environ.get("VIRIDIAN_KILLS", "10"))
-WAIT = 180 + 5 * KILLS
+WAIT = 600 + 10 * KILLS
 
 
 def killed(folder: Path, *options: str) -> dict[str, Any]:
