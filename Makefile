@@ -17,6 +17,7 @@ DATA ?= synthetic
 NAME ?=
 ARGS ?=
 KEEP ?=
+WITHOUT_CLUSTER := decide gate kills staleness
 SESSION := $(LOCAL) session $(if $(KEEP),--keep)
 
 .PHONY: help
@@ -54,7 +55,7 @@ test-unit: venv ## tests that need no cluster
 explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json
 	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks
-	@$(SESSION) -- $(PY) -m tests.benchmarks $(NAME)
+	@$(if $(filter $(NAME),$(WITHOUT_CLUSTER)),,$(SESSION) --) $(PY) -m tests.benchmarks $(NAME)
 
 .PHONY: lint format
 lint: venv ## style, types and the direction of imports

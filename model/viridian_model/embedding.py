@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from viridian_model.ids import OOV_HASH, IdIndex, hash_ids
+from viridian_model.ids import FREED, OOV_HASH, IdIndex, hash_ids
 
 NOISE = 0.01
 """Half width of the uniform noise on new rows."""
 
 
-class Growth(NamedTuple):
-    """Rows of a table before and after it grew; new are ``old_rows`` … ``new_rows - 1``."""
+class Changed(NamedTuple):
+    """Rows that are no longer what they were, int64, ascending: ``written`` ones, and ``freed`` ones without an id."""
 
-    old_rows: int
-    new_rows: int
+    written: Tensor
+    freed: Tensor
 
 
 class ExpandableEmbedding(nn.Module):
@@ -30,14 +30,18 @@ class ExpandableEmbedding(nn.Module):
 
     Row 0 answers for every unknown id; `refresh_oov` sets it to the mean of the others before an export. A
     new row starts as row 0 plus small noise that depends on the id and the table name only, so that its value
-    does not depend on the order in which ids arrive. Capacity at least doubles when it is short; ``weight``
-    is another `nn.Parameter` then, and `viridian_model.growth` takes the optimizer along.
+    does not depend on the order in which ids arrive. An evicted row holds zeros and the hash
+    `viridian_model.ids.FREED` until the next new id gets it; all other rows stay where they are. Capacity at
+    least doubles when it is short; ``weight`` is another `nn.Parameter` then, and `viridian_model.growth` takes
+    the optimizer along.
 
     ``state_dict`` holds ``weight`` ``[rows, dim]`` and ``ids`` ``[rows]`` (int64 hashes, see
     `viridian_model.ids`) without the unused capacity.
     """
 
     weight: nn.Parameter
+    oov_is_learned: bool = False
+    """Row 0 was trained, on events of ids that were not admitted: it is more than a mean then."""
 
     def __init__(self, name: str, dim: int, *, sparse: bool = False) -> None:
         """Make a table with the out-of-vocabulary row only (zeros); ``sparse`` asks for sparse gradients."""
@@ -46,10 +50,12 @@ class ExpandableEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1, dim))
         self._hashes: NDArray[np.int64] = np.array([OOV_HASH], dtype=np.int64)
         self._index = IdIndex(self._hashes)
+        self._cursor = 0
+        self._changed_at: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
 
     @property
     def rows(self) -> int:
-        """Rows in use, the out-of-vocabulary row included."""
+        """Rows in use, the out-of-vocabulary row and freed ones included."""
         return len(self._index)
 
     @property
@@ -62,6 +68,11 @@ class ExpandableEmbedding(nn.Module):
         """Hashes of the ids of the rows in use, int64 ``[rows]``, on the CPU."""
         return torch.from_numpy(self._hashes[: self.rows].copy())
 
+    @property
+    def id_rows(self) -> Tensor:
+        """The rows that belong to an id, int64, ascending, on the CPU: neither row 0 nor freed ones."""
+        return torch.from_numpy(np.flatnonzero(self._hashes[1 : self.rows] != FREED) + 1)
+
     def rows_of(self, hashes: Tensor) -> Tensor:
         """Return the rows of ``hashes`` (int64 ``[n]``), 0 where unknown, on the device of the table."""
         rows = torch.from_numpy(self._index.rows_of(hashes.cpu().numpy()))
@@ -72,25 +83,65 @@ class ExpandableEmbedding(nn.Module):
         return functional.embedding(self.rows_of(hashes), self.weight, sparse=self.sparse)
 
     @torch.no_grad()
-    def grow(self, ids: Tensor | Iterable[str | int]) -> Growth:
-        """Add rows for those of ``ids`` (values, or hashes as int64 ``[n]``) that have none."""
+    def grow(self, ids: Tensor | Iterable[str | int]) -> Tensor:
+        """Give rows to those of ``ids`` (values, or hashes as int64 ``[n]``) that have none; return the rows given.
+
+        Freed rows are given first. What an optimizer keeps of them is the caller's to start anew, see
+        `viridian_model.growth`.
+        """
         hashes = ids if isinstance(ids, Tensor) else hash_ids(ids)
-        old = self.rows
-        added = self._index.add(hashes.cpu().numpy())
-        if len(added) == 0:
-            return Growth(old, old)
-        self._reserve(self.rows)
-        self._hashes[old : self.rows] = added
-        noise = torch.from_numpy(_noise(added, self.dim, salt=xxhash.xxh3_64_intdigest(self.name.encode())))
-        self.weight[old : self.rows] = self.weight[0] + noise.to(self.weight.device)
-        return Growth(old, self.rows)
+        added, rows = self._index.add(hashes.cpu().numpy())
+        if len(added):
+            self._reserve(self.rows)
+            self._hashes[rows] = added
+            noise = torch.from_numpy(_noise(added, self.dim, salt=xxhash.xxh3_64_intdigest(self.name.encode())))
+            self.weight[torch.from_numpy(rows)] = self.weight[0] + noise.to(self.weight.device)
+            self._note(rows)
+        return torch.from_numpy(rows)
+
+    @torch.no_grad()
+    def evict(self, rows: Tensor) -> Tensor:
+        """Take ``rows`` (int64 ``[n]``, distinct) from their ids, which are unknown from now on; return the hashes.
+
+        Raises:
+            IndexError: a row that belongs to no id.
+        """
+        wanted = rows.cpu().numpy()
+        if not np.isin(wanted, self.id_rows.numpy()).all():
+            raise IndexError(f"table {self.name}: only rows that belong to an id can be evicted")
+        evicted = torch.from_numpy(self._hashes[wanted])
+        self._index.remove(wanted)
+        self._hashes[wanted] = FREED
+        self.weight[rows] = 0.0
+        self._note(wanted)
+        return evicted
 
     @torch.no_grad()
     def refresh_oov(self) -> None:
-        """Set row 0 to the mean of all other rows in use; summed in float64 in a fixed order."""
-        if self.rows > 1:
-            known = self.weight[1 : self.rows].detach().cpu().numpy()
+        """Set row 0 to the mean of the rows of all ids, unless it was learned; summed in float64 in a fixed order."""
+        known = self.weight[self.id_rows].detach().cpu().numpy()
+        if len(known) and not self.oov_is_learned:
             self.weight[0] = torch.from_numpy(known.mean(axis=0, dtype=np.float64).astype(np.float32))
+            self._note(np.zeros(1, dtype=np.int64))
+
+    def touch(self, rows: Tensor) -> None:
+        """Note that ``rows`` (int64 ``[n]``) were written in place, as an optimizer does."""
+        self._note(rows.cpu().numpy())
+
+    @property
+    def cursor(self) -> int:
+        """The present point in the history of the table in this process, for `changed_since`."""
+        return self._cursor
+
+    def changed_since(self, cursor: int) -> Changed:
+        """Return what was grown, touched, evicted, refreshed or loaded after ``cursor``; consumers drain apart."""
+        rows = np.flatnonzero(self._changed_at[: self.rows] > cursor)
+        freed = self._hashes[rows] == FREED
+        return Changed(torch.from_numpy(rows[~freed]), torch.from_numpy(rows[freed]))
+
+    def _note(self, rows: NDArray[np.int64]) -> None:
+        self._cursor += 1
+        self._changed_at[rows] = self._cursor
 
     def _reserve(self, rows: int) -> None:
         if rows <= self.capacity:
@@ -98,7 +149,10 @@ class ExpandableEmbedding(nn.Module):
         capacity = max(rows, 2 * self.capacity)
         # A new Parameter: autograd graphs that are still alive remember the old shape.
         self.weight = nn.Parameter(pad_rows(self.weight.detach(), capacity))
-        self._hashes = np.concatenate([self._hashes, np.zeros(capacity - len(self._hashes), dtype=np.int64)])
+        self._hashes, self._changed_at = (
+            np.concatenate([each, np.zeros(capacity - len(each), dtype=np.int64)])
+            for each in (self._hashes, self._changed_at)
+        )
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         weight = self.weight[: self.rows]
@@ -135,6 +189,8 @@ class ExpandableEmbedding(nn.Module):
             return str(error)
         self._hashes = hashes
         self.weight = nn.Parameter(weight.detach().to(self.weight.device, self.weight.dtype, copy=True))
+        self._cursor += 1
+        self._changed_at = np.full(len(hashes), self._cursor, dtype=np.int64)
         return ""
 
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from viridian_model.contract import RankingModel, first_problem
 from viridian_model.errors import BadBundle, InputError, WarmupFailed
 from viridian_model.features import FeatureBatch
-from viridian_model.schema import Schema
 
 TOLERANCE = 1e-4
 """Greatest difference of a probability that counts as the same answer; other kernels stay well below."""
@@ -62,20 +61,6 @@ def infer(model: RankingModel, inputs: object) -> list[dict[str, Any]]:
     with torch.inference_mode():
         probabilities = torch.sigmoid(model(batch).double()).float().cpu()
     return [{"name": "probability", "datatype": "FP32", "shape": [len(batch)], "data": probabilities.tolist()}]
-
-
-def inputs_of_rows(rows: Sequence[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
-    """Return the Open Inference inputs for events, as a client would send them."""
-    shape = [len(rows)]
-    categorical = [
-        {"name": name, "datatype": "BYTES", "shape": shape, "data": [str(row[name]) for row in rows]}
-        for name in schema.categorical
-    ]
-    numeric = [
-        {"name": name, "datatype": "FP32", "shape": shape, "data": [float(row[name]) for row in rows]}
-        for name in schema.numeric
-    ]
-    return categorical + numeric
 
 
 def golden_answers(

@@ -13,7 +13,9 @@ EXIT_CODES = {
     "DigestMismatch": EXIT_BAD_DATA,
     "BadBundle": EXIT_BAD_DATA,
     "WarmupFailed": EXIT_BAD_DATA,
+    "Corrupted": EXIT_BAD_DATA,
     "VersionMissing": EXIT_BAD_DATA,
+    "DoesNotFit": EXIT_BAD_DATA,
     "RegistryUnreachable": EXIT_TEMPORARY,
     "BadConfig": EXIT_BAD_CONFIG,
 }
@@ -48,3 +50,12 @@ def write_termination_log(path: Path, failure: LoadFailure) -> None:
     while len(text := json.dumps({"error": {"reason": failure.reason, "message": message}})) > _LIMIT:
         message = message[: len(message) * 3 // 4]
     path.write_text(text, encoding="ascii")
+
+
+def clear_termination_log(path: Path) -> None:
+    """Take `write_termination_log` back; the file itself belongs to kubelet.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.write_text("", encoding="ascii")

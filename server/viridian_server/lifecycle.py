@@ -12,14 +12,15 @@ from typing import Any
 from aiohttp import web
 
 from viridian_server.application import make_application
+from viridian_server.background import start_loading
 from viridian_server.failure import LoadFailure
-from viridian_server.loading import load
+from viridian_server.loading import Report, load
 from viridian_server.metrics import Metrics
-from viridian_server.registry import Stopped
-from viridian_server.revision import Revision
+from viridian_server.residents import Phase
+from viridian_server.revision import Revision, read_revision
 from viridian_server.settings import Settings
 from viridian_server.snapshot import Snapshot
-from viridian_server.state import Phase, ServerState
+from viridian_server.state import ServerState
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Server:
     """One process that serves one revision."""
 
     def __init__(self, settings: Settings, revision: Revision) -> None:
-        self._settings, self._revision = settings, revision
+        self._settings = settings
         self._state, self._metrics = ServerState(revision, settings.faults), Metrics()
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._stop_loading = threading.Event()
@@ -58,10 +59,12 @@ class Server:
         await runner.setup()
         try:
             await self._listen(runner)
-            await self._serve(loop)
+            await self._serve()
         finally:
             # Closes the socket first, then waits for what is in flight.
             await runner.cleanup()
+            if self._state.following is not None:
+                await asyncio.to_thread(self._state.following.close)
             log.info("stopped")
 
     async def _listen(self, runner: web.AppRunner) -> None:
@@ -71,51 +74,51 @@ class Server:
             raise LoadFailure("BadConfig", f"cannot listen on VIRIDIAN_PORT: {problem}") from problem
         log.info("listening", extra={"addresses": [str(address) for address in runner.addresses]})
 
-    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _serve(self) -> None:
         stopped = asyncio.create_task(self._signals.get())
-        loading = self._start_loading(loop)
-        waiting: list[asyncio.Future[Any]] = [stopped, loading]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not loading.done():
-            log.info("told to stop while loading")
-            self._stop_loading.set()
-            await asyncio.wait([loading], timeout=_STOP_LOADING_SECONDS)
+        snapshot = await self._first_snapshot(stopped)
+        if snapshot is None:
             return
-        snapshot = loading.result()
+        self._enter(Phase.READY)
         self._state.serve(snapshot)
         self._metrics.serve(snapshot)
+        if self._state.following is not None:
+            self._state.following.start()
         log.info("ready", extra={"version": snapshot.version, "digest": snapshot.digest})
         await stopped
         await self._drain()
 
-    def _start_loading(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Snapshot]:
-        future: asyncio.Future[Snapshot] = loop.create_future()
+    async def _first_snapshot(self, stopped: asyncio.Future[Any]) -> Snapshot | None:
+        """Load what ``revision.json`` says when the load has ended; None if told to stop."""
+        while True:
+            loading = start_loading(self._load, self._enter, self._stop_loading)
+            await asyncio.wait([stopped, loading], return_when=asyncio.FIRST_COMPLETED)
+            if not loading.done():
+                log.info("told to stop while loading")
+                self._stop_loading.set()
+                await asyncio.wait([loading], timeout=_STOP_LOADING_SECONDS)
+                return None
+            snapshot = loading.result()
+            # A hot swap may have changed the file since this pod read it.
+            wanted = read_revision(self._settings.revision_directory)
+            if wanted.follow or (wanted.version, wanted.digest) == (snapshot.version, snapshot.digest):
+                return snapshot
+            log.info("another version is wanted by now", extra={"version": wanted.version, "digest": wanted.digest})
+            self._state.revision = wanted
 
-        def work() -> None:
-            try:
-                snapshot = load(self._revision, self._settings, report, self._stop_loading)
-            except BaseException as problem:
-                loop.call_soon_threadsafe(future.set_exception, self._failed(problem))
-            else:
-                report(Phase.READY)
-                loop.call_soon_threadsafe(future.set_result, snapshot)
+    def _load(self, report: Report, stop: threading.Event) -> Snapshot:
+        revision = self._state.revision
+        if not revision.follow:
+            return load(revision, self._settings, report, stop)
+        if not self._settings.chain_store:
+            raise LoadFailure("BadConfig", "revision.json says follow: set VIRIDIAN_STORE to the store to be followed")
+        from viridian_server.online.following import Following  # brings torch, after the port answers
 
-        def report(phase: Phase) -> None:
-            loop.call_soon_threadsafe(self._enter, phase, time.monotonic())
+        self._state.following = Following(revision.model, self._state, self._metrics, self._settings)
+        return self._state.following.load(revision, report, stop)
 
-        # A daemon: the import of a library cannot be interrupted, and must not hold up the end of the process.
-        threading.Thread(target=work, name="loading", daemon=True).start()
-        return future
-
-    def _failed(self, problem: BaseException) -> LoadFailure:
-        if isinstance(problem, LoadFailure):
-            return problem
-        if isinstance(problem, Stopped):
-            return LoadFailure("RegistryUnreachable", "told to stop while loading")
-        log.error("load failed", exc_info=problem)
-        return LoadFailure("BadBundle", f"the load failed: {type(problem).__name__}: {problem}")
-
-    def _enter(self, phase: Phase, moment: float) -> None:
+    def _enter(self, phase: Phase) -> None:
+        moment = time.monotonic()
         before, seconds = self._state.phase, moment - self._phase_since
         if phase is not before:
             self._metrics.load_seconds.labels(str(before)).set(seconds)

@@ -36,10 +36,52 @@ class Metrics:
         self.load_seconds = Gauge(
             "viridian_load_phase_seconds", "Seconds spent in each phase of the load.", ["phase"], registry=registry
         )
+        self._add_swaps(registry)
+        self._add_consistency(registry)
+        self._named: tuple[str, str, str] | None = None
+
+    def _add_swaps(self, registry: CollectorRegistry) -> None:
+        self.swap_seconds = Histogram(
+            "viridian_swap_seconds",
+            "Time of a swap: of a flip, or from a new head to its answering.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.sequence = Gauge(
+            "viridian_model_sequence", "Epoch and n of the sequence that answers.", ["part"], registry=registry
+        )
+        self.lag_seconds = Gauge(
+            "viridian_lag_seconds", "Time since this replica is known to be behind the head.", registry=registry
+        )
+        self.deltas = Counter("viridian_deltas_applied", "Deltas that were applied.", registry=registry)
+        self.delta_bytes = Counter("viridian_delta_bytes", "Payload of deltas that was fetched.", registry=registry)
+        self.refused = Counter(
+            "viridian_deltas_refused", "Deltas and heads that were refused.", ["reason"], registry=registry
+        )
+        self.reverts = Counter("viridian_reverts", "Changes to an older state.", registry=registry)
+
+    def _add_consistency(self, registry: CollectorRegistry) -> None:
+        self.checks = Counter("viridian_consistency_checks", "Checks of what is in memory.", registry=registry)
+        self.check_seconds = Histogram(
+            "viridian_consistency_check_seconds", "Time of a check.", buckets=_BUCKETS, registry=registry
+        )
+        self.damages = Counter(
+            "viridian_consistency_damages", "Checks that found damaged memory.", ["cause"], registry=registry
+        )
+        self.repairs = Counter("viridian_consistency_repairs", "Damages that were repaired.", registry=registry)
+        self.repair_bytes = Counter(
+            "viridian_consistency_repair_bytes", "Bytes that repairs fetched from the store.", registry=registry
+        )
 
     def serve(self, snapshot: Snapshot) -> None:
         """Name what answers from now on."""
-        self.model.clear()
-        self.model.labels(snapshot.name, snapshot.version, snapshot.digest).set(1)
+        named = (snapshot.name, snapshot.version, snapshot.digest)
+        if named != self._named:
+            self.model.clear()
+            self.model.labels(*named).set(1)
+            self._named = named
         if snapshot.event_time is not None:
             self.event_time.set(snapshot.event_time)
+        if snapshot.sequence is not None:
+            self.sequence.labels("epoch").set(snapshot.sequence.epoch)
+            self.sequence.labels("n").set(snapshot.sequence.n)

@@ -14,6 +14,9 @@ from viridian_server.failure import LoadFailure
 Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
 
 
+Digest = Annotated[str, StringConstraints(pattern="^sha256:[0-9a-f]{64}$")]
+
+
 class Wanted(BaseModel):
     """``revision.json``."""
 
@@ -21,37 +24,59 @@ class Wanted(BaseModel):
 
     model: Text
     version: Text
-    digest: Annotated[str, StringConstraints(pattern="^sha256:[0-9a-f]{64}$")]
+    digest: Digest
     eventTime: float | None = None
+    follow: bool = False
 
 
 @dataclass(frozen=True)
 class Revision:
-    """The wanted version, and its golden requests as JSON if the directory holds any."""
+    """The wanted version, and its golden requests as JSON if the directory holds any.
+
+    With ``follow`` the head of the store counts, and the version only until there is one.
+    """
 
     model: str
     version: str
     digest: str
     event_time: float | None
     golden: Any | None
+    follow: bool = False
 
 
 def read_revision(directory: Path) -> Revision:
-    """Read the mounted directory.
+    """Read the mounted directory; both files come from the same state of the ConfigMap.
 
     Raises:
         LoadFailure: ``BadConfig``; names the file and the field.
     """
+    while True:
+        # kubelet changes all files of a ConfigMap at once, by pointing ..data at another directory.
+        data = directory / "..data"
+        state = data.resolve() if data.exists() else directory
+        try:
+            return _read(state)
+        except LoadFailure:
+            if state == directory or data.resolve() == state:
+                raise
+
+
+def _read(directory: Path) -> Revision:
     path = directory / "revision.json"
     try:
         wanted = Wanted.model_validate(_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the object"
-        raise LoadFailure("BadConfig", f"{path}: {where}: {first['msg']}") from None
+        raise LoadFailure("BadConfig", f"{path}: {first_problem(error)}") from None
     golden_path = directory / "golden.json"
     golden = _json(golden_path) if golden_path.exists() else None
-    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden)
+    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden, wanted.follow)
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem as ``field: what``."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the object"
+    return f"{where}: {first['msg']}"
 
 
 def _json(path: Path) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from viridian_model.store import open_store
 from viridian_server.failure import LoadFailure
 from viridian_server.faults import Faults
 
@@ -20,6 +21,8 @@ class Settings:
     host: str | None  # VIRIDIAN_HOST; None listens on every address of every family
     port: int  # VIRIDIAN_PORT
     store: Path  # VIRIDIAN_BUNDLE_STORE
+    chain_store: str  # VIRIDIAN_STORE; the address, credentials are read when it is opened
+    check_seconds: float  # VIRIDIAN_CHECK_SECONDS, period of the check of memory in online mode
     revision_directory: Path  # VIRIDIAN_REVISION_DIR
     token_file: Path  # VIRIDIAN_ADMIN_TOKEN_FILE
     termination_log: Path  # VIRIDIAN_TERMINATION_LOG
@@ -47,6 +50,8 @@ def read_settings(env: Mapping[str, str]) -> Settings:
         host=env.get("VIRIDIAN_HOST") or None,
         port=_integer(env, "VIRIDIAN_PORT", 8080, 0, 65535),
         store=Path(env.get("VIRIDIAN_BUNDLE_STORE") or "/var/lib/viridian/bundles"),
+        chain_store=_store_address(env),
+        check_seconds=_seconds(env, "VIRIDIAN_CHECK_SECONDS", 10),
         revision_directory=Path(env.get("VIRIDIAN_REVISION_DIR") or "/etc/viridian/revision"),
         token_file=Path(env.get("VIRIDIAN_ADMIN_TOKEN_FILE") or "/etc/viridian/admin/token"),
         termination_log=termination_log(env),
@@ -86,6 +91,16 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     if not 0 <= value <= 86400:
         raise _bad(name, text, "a number of seconds from 0 to 86400")
     return value
+
+
+def _store_address(env: Mapping[str, str]) -> str:
+    text = env.get("VIRIDIAN_STORE", "")
+    try:
+        if text:
+            open_store(text, env).close()
+    except ValueError as error:
+        raise LoadFailure("BadConfig", f"VIRIDIAN_STORE: {error}") from None
+    return text
 
 
 def _faults(env: Mapping[str, str]) -> Faults | None:

@@ -8,20 +8,32 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from viridian_model.contract import RankingModel
+    from viridian_model.contract import ModelSpec, RankingModel
     from viridian_model.manifest import Manifest
+    from viridian_model.publication.head import Sequence
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """A loaded, verified and warmed-up version. A request takes one reference and uses nothing else."""
+    """A loaded, verified and warmed-up version. A request takes one reference and uses nothing else.
+
+    ``sequence`` is None for what is no state of a chain.
+    """
 
     name: str
     version: str
     digest: str
     event_time: float | None
     manifest: Manifest
+    spec: ModelSpec
     model: RankingModel
+    sequence: Sequence | None = None
+    token: int | None = None
+
+    @property
+    def root(self) -> str:
+        """Merkle root of what answers."""
+        return self.manifest.merkle_root
 
     @cached_property
     def headers(self) -> dict[str, str]:
@@ -29,28 +41,9 @@ class Snapshot:
         headers = {"x-model-version": self.version, "x-model-digest": self.digest}
         if self.event_time is not None:
             headers["x-model-watermark"] = rfc3339(self.event_time)
+        if self.sequence is not None:
+            headers["x-model-sequence"] = str(self.sequence)
         return headers
-
-
-class Residents:
-    """The snapshot that answers and the one before it. A swap is one assignment; readers need no lock."""
-
-    def __init__(self) -> None:
-        self._pair: tuple[Snapshot | None, Snapshot | None] = (None, None)
-
-    @property
-    def current(self) -> Snapshot | None:
-        """What answers now."""
-        return self._pair[0]
-
-    @property
-    def previous(self) -> Snapshot | None:
-        """What answered before; stays in memory, so that going back needs no network."""
-        return self._pair[1]
-
-    def swap(self, snapshot: Snapshot) -> None:
-        """Let ``snapshot`` answer from the next request on."""
-        self._pair = (snapshot, self._pair[0])
 
 
 def rfc3339(seconds: float) -> str:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from viridian_server.failure import LoadFailure
 from viridian_server.faults import Faults
+from viridian_server.residents import Phase, Residents
 from viridian_server.revision import Revision
-from viridian_server.snapshot import Residents, Snapshot
+from viridian_server.snapshot import Snapshot
 
-
-class Phase(StrEnum):
-    """Phases of a load, in order; the words of the contract."""
-
-    FETCHING = "Fetching"
-    VERIFYING = "Verifying"
-    LOADING = "Loading"
-    WARMING_UP = "WarmingUp"
-    READY = "Ready"
-    FAILED = "Failed"
+if TYPE_CHECKING:
+    from viridian_server.online.following import Following
 
 
 class ServerState:
@@ -31,6 +23,8 @@ class ServerState:
         self.residents = Residents()
         self.phase = Phase.FETCHING
         self.failure: LoadFailure | None = None
+        self.following: Following | None = None
+        self.consistency: dict[str, Any] | None = None
         self.retired = False
         self.draining = False
         self._faults = faults
@@ -44,7 +38,7 @@ class ServerState:
     @property
     def ready(self) -> bool:
         """Whether new traffic is welcome."""
-        if self.phase is not Phase.READY or self.draining:
+        if self.phase is not Phase.READY or self.draining or self.failure:
             return False
         return self._faults is None or not self._faults.unready(self._ready_for())
 
@@ -71,11 +65,6 @@ class ServerState:
         if self._faults:
             self._faults.start()
 
-    def fail(self, failure: LoadFailure) -> None:
-        """Record that nothing can be served."""
-        self.failure = failure
-        self.phase = Phase.FAILED
-
     def identity(self) -> dict[str, Any]:
         """Return the answer of ``/viridian/v1/identity``: what is served, before that what is wanted."""
         snapshot, wanted = self.snapshot, self.revision
@@ -83,13 +72,16 @@ class ServerState:
             "model": wanted.model,
             "version": snapshot.version if snapshot else wanted.version,
             "digest": snapshot.digest if snapshot else wanted.digest,
-            "sequence": 0,
-            "merkleRoot": snapshot.manifest.merkle_root if snapshot else None,
+            "sequence": str(snapshot.sequence) if snapshot and snapshot.sequence else None,
+            "merkleRoot": snapshot.root if snapshot else None,
+            "token": snapshot.token if snapshot else None,
             "eventTime": snapshot.event_time if snapshot else wanted.event_time,
             "ready": self.ready,
             "retired": self.retired,
             "phase": str(self.phase),
             "error": self.failure.to_json() if self.failure else None,
+            "residents": self.residents.to_json(),
+            "consistency": self.consistency,
         }
 
     def _ready_for(self) -> float:

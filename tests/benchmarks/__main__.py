@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import decide, deltas, freshness, merkle, rollback, sequential, staleness
+from tests.benchmarks import (
+    decide,
+    deltas,
+    drift,
+    freshness,
+    gate,
+    hotswap,
+    kills,
+    merkle,
+    rollback,
+    sequential,
+    staleness,
+)
 
 BENCHMARKS = {
     "decide": decide.run,
     "deltas": deltas.run,
+    "drift": drift.run,
     "freshness": freshness.run,
+    "gate": gate.run,
+    "hotswap": hotswap.run,
+    "kills": kills.run,
     "merkle": merkle.run,
     "rollback": rollback.run,
     "sequential": sequential.run,

@@ -1,12 +1,15 @@
 """What freshness is worth, and what it costs: MovieLens-100k through the local loop, an update every n events.
 
 The first 5/7 of the ratings are the first model's, the rest is the stream. Each event of the stream is answered by
-the version that was champion when it came; the AUC is pooled over the stream. The same with a full retrain ten times
-over the stream shows what an update costs and what it brings. Nothing but the interval differs between the runs of a
-seed.
+the version that was champion when it came; the AUC is pooled over the stream. The same with full retrains over the
+stream shows what an update costs and what it brings. Nothing but the interval differs between the runs of a seed and
+a variant: ``plain`` knows user, item and what is known of them, ``history`` also the last items that the user rated,
+and repeats one event of the past with each new one.
 
 Users rate in one sitting, and most users of the stream are new in it: only updates within the sitting know them. AUCs
 of users and items that were known before the stream stand beside the others for that reason.
+
+All of it takes hours; ``VARIANTS``, ``INTERVALS``, ``SEEDS`` (each with commas) and ``RETRAINS`` choose a part.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from __future__ import annotations
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import batched, islice
+from itertools import batched, chain, islice, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,14 +49,38 @@ from viridian_trainer.stop import StopRequest
 
 EVENTS, STREAM_FROM, SEGMENT = 100_000, 71_428, 2_000
 NEVER = 0
-INTERVALS = tuple(int(n) for n in os.environ.get("INTERVALS", "16,80,320,800,1600").split(","))
+INTERVALS = tuple(int(n) for n in os.environ.get("INTERVALS", "16,32,160,800").split(","))
 SEEDS = tuple(int(n) for n in os.environ.get("SEEDS", "1,2,3").split(","))
-RETRAIN_EVERY = (EVENTS - STREAM_FROM) // 10
+RETRAIN_EVERY = -(-(EVENTS - STREAM_FROM) // int(os.environ.get("RETRAINS", "10")))
 MODEL = "movielens"
 CONFIG = {"batchSize": 16, "learningRate": 0.05, "dim": 16, "hidden": [64, 32]}
+HISTORY = 10
 #: every update becomes champion: what is measured is what freshness is worth, not the gate
 OPEN_GATE = Gate(min_events=1, margin=1e6)
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What models know of an event, and how many events of the past they repeat with each new one."""
+
+    pools: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    replay: float = 0.0
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Fields of an event."""
+        return (*movielens.FIELDS, *chain.from_iterable(self.pools.values()))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """``spec.training.config``."""
+        pools = {name: {"table": "item", "fields": fields} for name, fields in self.pools.items()}
+        return {**CONFIG, **({"pools": pools} if pools else {})}
+
+
+VARIANTS = {"plain": Variant(), "history": Variant(movielens.history_fields(HISTORY), replay=1.0)}
+CHOSEN = os.environ.get("VARIANTS", "plain,history").split(",")
 
 
 @dataclass
@@ -70,78 +100,103 @@ class Answers:
         return metrics_of(logits[chosen], labels[chosen])["auroc"]
 
 
+SLICES: dict[str, Callable[[Answers], list[NDArray[np.bool_]] | None]] = {
+    "all": lambda each: None,
+    "known users": lambda each: each.known_users,
+    "known items": lambda each: each.known_items,
+}
+LINES = {"plain": "-.", "history": "--"}
+STYLES = {"all": "o-", "known users": "s:", "known items": "^:"}
+Runs = dict[tuple[str, int], list[Answers]]
+"""By variant and interval, one of each seed."""
+
+
 def run() -> Result:
     """AUC of the shortest interval against that of never updating; the whole curve is in ``extra``."""
     fetch_movielens(Screen())
-    found: dict[int, list[Answers]] = {each: [] for each in (NEVER, *sorted(INTERVALS, reverse=True))}
-    retrained: list[Answers] = []
-    with tempfile.TemporaryDirectory() as name:
-        log = _log(Path(name) / "log")
-        for seed in SEEDS:
-            first = Path(name) / f"first-{seed}"
-            _first(log, first, seed)
-            for interval, runs in found.items():
-                runs.append(_stream(log, first, seed, interval or EVENTS))
-                _tell(f"seed {seed}, update every {interval or 'never'}", runs[-1])
-            retrained.append(_stream(log, first, seed, RETRAIN_EVERY, full_every=1))
-            _tell(f"seed {seed}, retrained fully every {RETRAIN_EVERY}", retrained[-1])
-    _plot(found)
-    fastest = min(INTERVALS)
+    found: Runs = {(name, each): [] for name in CHOSEN for each in (NEVER, *sorted(INTERVALS, reverse=True))}
+    retrained: dict[str, list[Answers]] = {name: [] for name in CHOSEN}
+    with tempfile.TemporaryDirectory() as folder:
+        log = _log(Path(folder) / "log")
+        for seed, name in product(SEEDS, CHOSEN):
+            start = _first(log, Path(folder), seed, name)
+            for interval in (each for each_name, each in found if each_name == name):
+                found[name, interval].append(_stream(log, start, interval or EVENTS))
+                _tell(f"{name}, seed {seed}, update every {interval or 'never'}", found[name, interval][-1])
+            retrained[name].append(_stream(log, start, RETRAIN_EVERY, full_every=1))
+            _tell(f"{name}, seed {seed}, retrained fully every {RETRAIN_EVERY}", retrained[name][-1])
+    _plot_curve(found)
+    _plot_costs(found, retrained)
+    best, fastest = CHOSEN[-1], min(INTERVALS)
     return Result(
-        f"AUC with an update every {fastest} events",
+        f"AUC with an update every {fastest} events ({best})",
         "AUC",
-        [each.auc() for each in found[fastest]],
-        "AUC without updates",
-        [each.auc() for each in found[NEVER]],
-        _curve(found) | _costs(found, retrained),
+        [each.auc() for each in found[best, fastest]],
+        f"AUC without updates ({best})",
+        [each.auc() for each in found[best, NEVER]],
+        _curve(found) | _costs(found, retrained) | {"CPU seconds of process start and imports": _start_seconds()},
     )
 
 
 def _log(folder: Path) -> ParquetEventLog:
-    for rows in batched(movielens.events(), SEGMENT):
+    for rows in batched(movielens.events(HISTORY), SEGMENT):
         write_segment(folder, "0", rows)
     return ParquetEventLog(folder)
 
 
-def _settings(folder: Path, seed: int, interval: int, full_every: int = 0) -> LoopSettings:
-    source = {"parquet": {"path": str(folder / "log")}}
-    schema = {"categorical": movielens.FIELDS}
-    return LoopSettings(
-        model=MODEL,
-        data=Data.model_validate({"source": source, "schema": schema, "holdout": {"fraction": 0.01}}),
-        checkpoints=folder / "checkpoints",
-        interval=interval,
-        first=STREAM_FROM,
-        full_every=full_every,
-        config=CONFIG,
-        gate=OPEN_GATE,
-        seed=seed,
-        evidence=False,
-    )
+@dataclass(frozen=True)
+class Start:
+    """The first model that all runs of a seed and variant begin with, in ``folder``."""
+
+    folder: Path
+    seed: int
+    variant: Variant
+
+    def settings(self, interval: int, full_every: int = 0) -> LoopSettings:
+        """Of a loop that begins here."""
+        return LoopSettings(
+            model=MODEL,
+            data=Data.model_validate(
+                {
+                    "source": {"parquet": {"path": str(self.folder.parent / "log")}},
+                    "schema": {"categorical": self.variant.fields},
+                    "holdout": {"fraction": 0.01},
+                    "replay": {"ratio": self.variant.replay},
+                }
+            ),
+            checkpoints=self.folder.parent / "checkpoints",
+            interval=interval,
+            first=STREAM_FROM,
+            full_every=full_every,
+            config=self.variant.config,
+            gate=OPEN_GATE,
+            seed=self.seed,
+            evidence=False,
+        )
 
 
-def _first(log: ParquetEventLog, folder: Path, seed: int) -> None:
-    """The model that all runs of a seed begin with."""
-    work = Loop(log, FolderRegistry(folder), _settings(folder.parent, seed, EVENTS), StopRequest())
-    (record,) = work.updates()
+def _first(log: ParquetEventLog, folder: Path, seed: int, variant: str) -> Start:
+    start = Start(folder / f"first-{variant}-{seed}", seed, VARIANTS[variant])
+    (record,) = Loop(log, FolderRegistry(start.folder), start.settings(EVENTS), StopRequest()).updates()
     if record.verdict != "Pass":
         raise RuntimeError(f"the first model came to nothing: {record.message}")
+    return start
 
 
-def _stream(log: ParquetEventLog, first: Path, seed: int, interval: int, full_every: int = 0) -> Answers:
+def _stream(log: ParquetEventLog, start: Start, interval: int, full_every: int = 0) -> Answers:
     """An update every ``interval`` events, and the answers of the champions in between."""
     answers, known = Answers(), _known()
-    with tempfile.TemporaryDirectory(dir=first.parent) as name:
+    with tempfile.TemporaryDirectory(dir=start.folder.parent) as name:
         folder = Path(name) / "registry"
-        shutil.copytree(first, folder)
+        shutil.copytree(start.folder, folder)
         registry = FolderRegistry(folder)
-        settings = _settings(first.parent, seed, interval, full_every)
+        settings = start.settings(interval, full_every)
         work = Loop(log, registry, settings, StopRequest())
         updates = work.updates()
         record = work.journal.champion
         while record is not None:
-            start = int(record.end["0"])
-            window = Window({"0": str(start)}, {"0": str(min(start + interval, EVENTS))})
+            begin = int(record.end["0"])
+            window = Window({"0": str(begin)}, {"0": str(min(begin + interval, EVENTS))})
             _answer(answers, work, registry, read(log, window, settings.data.event_schema), known)
             begun = time.process_time()
             record = next(updates, None)
@@ -175,11 +230,11 @@ def _tell(what: str, answers: Answers) -> None:
     print(f"{what}: AUC {answers.auc():.4f}, {len(answers.cpu)} updates of {cost:.3f} CPU seconds", file=sys.stderr)
 
 
-def _curve(found: dict[int, list[Answers]]) -> dict[str, float]:
+def _curve(found: Runs) -> dict[str, float]:
     """Means over the seeds, and their standard deviation."""
     values: dict[str, float] = {}
-    for interval, runs in found.items():
-        name = f"every {interval}" if interval else "never"
+    for (variant, interval), runs in found.items():
+        name = f"{variant}, every {interval}" if interval else f"{variant}, never"
         aucs = [each.auc() for each in runs]
         values[f"AUC, {name}"] = statistics.mean(aucs)
         values[f"AUC, {name}, deviation"] = _deviation(aucs)
@@ -188,41 +243,72 @@ def _curve(found: dict[int, list[Answers]]) -> dict[str, float]:
     return values
 
 
-def _costs(found: dict[int, list[Answers]], retrained: list[Answers]) -> dict[str, float]:
-    full = statistics.mean(seconds for each in retrained for seconds in each.cpu)
-    values = {
-        f"AUC, full retrain every {RETRAIN_EVERY}": statistics.mean(each.auc() for each in retrained),
-        "CPU seconds of a full retrain": full,
-    }
-    for interval, runs in found.items():
-        seconds = [each for one in runs for each in one.cpu]
-        if seconds:
-            values[f"CPU seconds of an update every {interval}"] = statistics.mean(seconds)
-            values[f"full retrain / update every {interval}"] = full / statistics.mean(seconds)
+def _costs(found: Runs, retrained: dict[str, list[Answers]]) -> dict[str, float]:
+    """CPU seconds of updates and full retrains, both without process start and imports."""
+    values: dict[str, float] = {}
+    for name, runs in retrained.items():
+        values[f"AUC, {name}, full retrain every {RETRAIN_EVERY}"] = statistics.mean(each.auc() for each in runs)
+        values[f"CPU seconds, {name}, full retrain"] = _seconds(runs)
+    for (name, interval), runs in found.items():
+        if interval:
+            values[f"CPU seconds, {name}, update every {interval}"] = _seconds(runs)
+            values[f"full retrain / update, {name}, every {interval}"] = _seconds(retrained[name]) / _seconds(runs)
     return values
 
 
-def _plot(found: dict[int, list[Answers]]) -> None:
+def _seconds(runs: list[Answers]) -> float:
+    return statistics.mean(seconds for each in runs for seconds in each.cpu)
+
+
+def _start_seconds() -> float:
+    """CPU seconds of a process that does nothing but import what a training needs."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import viridian_trainer.task"], check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def _plot_curve(found: Runs) -> None:
+    with _axes("staleness.png") as axes:
+        for variant in CHOSEN:
+            for name, known in SLICES.items():
+                values = [[one.auc(known(one)) for one in found[variant, interval]] for interval in sorted(INTERVALS)]
+                means, deviations = [statistics.mean(each) for each in values], [_deviation(each) for each in values]
+                style = STYLES[name]
+                axes.errorbar(sorted(INTERVALS), means, deviations, fmt=style, capsize=3, label=f"{variant}, {name}")
+            never = statistics.mean(each.auc() for each in found[variant, NEVER])
+            axes.axhline(never, color=axes.lines[-1].get_color(), linestyle="-.", lw=1, label=f"{variant}, never")
+        axes.set(
+            xscale="log", xlabel="events between two updates", ylabel="AUC over the stream", title="MovieLens-100k"
+        )
+
+
+def _plot_costs(found: Runs, retrained: dict[str, list[Answers]]) -> None:
+    with _axes("staleness-cost.png") as axes:
+        for variant in CHOSEN:
+            runs = [found[variant, interval] for interval in sorted(INTERVALS)]
+            aucs = [statistics.mean(one.auc() for one in each) for each in runs]
+            axes.plot([_seconds(each) for each in runs], aucs, "o-", label=f"{variant}, updates")
+            full = statistics.mean(one.auc() for one in retrained[variant])
+            axes.plot([_seconds(retrained[variant])], [full], "s", label=f"{variant}, full retrain")
+        title = "What an update costs and brings, MovieLens-100k"
+        axes.set(xscale="log", xlabel="CPU seconds of one update", ylabel="AUC over the stream", title=title)
+
+
+@contextmanager
+def _axes(file: str) -> Iterator[Any]:
+    """Axes with a legend, written to a file in the end."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4))
-    intervals = sorted(interval for interval in found if interval)
-    for name in ("auc", "known users", "known items"):
-        axes.errorbar(intervals, *_line(found, intervals, name), marker="o", capsize=3, label=name)
-    axes.axhline(statistics.mean(each.auc() for each in found[NEVER]), color="grey", linestyle="--", label="never")
-    axes.set(xscale="log", xlabel="events between two updates", ylabel="AUC over the stream", title="MovieLens-100k")
-    axes.legend()
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    yield axes
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     FOLDER.mkdir(parents=True, exist_ok=True)
-    figure.savefig(FOLDER / "staleness.png", dpi=120, bbox_inches="tight")
-
-
-def _line(found: dict[int, list[Answers]], intervals: list[int], name: str) -> tuple[list[float], list[float]]:
-    known = {"known users": "known_users", "known items": "known_items"}.get(name)
-    values = [[one.auc(getattr(one, known) if known else None) for one in found[interval]] for interval in intervals]
-    return [statistics.mean(each) for each in values], [_deviation(each) for each in values]
+    figure.savefig(FOLDER / file, dpi=120, bbox_inches="tight")
+    pyplot.close(figure)
 
 
 def _deviation(values: list[float]) -> float:

@@ -116,10 +116,43 @@ def test_operator_container(render: Render) -> None:
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
 
 
+WEBHOOK = "--set=webhook.enabled=true,webhook.secretRef.name=hook"
+
+
+def test_webhooks_are_off_and_need_a_secret(helm: Helm, render: Render) -> None:
+    assert not [each for each in of_kind(render(), "Service") if each["metadata"]["name"].endswith("-webhook")]
+    done = helm.run("template", str(CHART), "--set=webhook.enabled=true")
+    assert "webhook.enabled needs webhook.secretRef.name" in done.stderr
+
+
+def test_webhooks_reach_the_operator_alone_and_are_signed_with_the_secret(render: Render) -> None:
+    peer = "--set=networkPolicy.enabled=true,webhook.from[0].podSelector.matchLabels.app=mlflow"
+    objects = render(WEBHOOK, peer, "--set=mlflow.enabled=true")
+    (service,) = [each for each in of_kind(objects, "Service") if each["metadata"]["name"] == "viridian-webhook"]
+    found = deployment(objects, "operator")["spec"]
+    assert service["spec"]["selector"] == found["selector"]["matchLabels"]
+    assert service["spec"]["ports"] == [{"name": "webhook", "port": 8081, "targetPort": "webhook"}]
+    pod = found["template"]["spec"]
+    (container,) = pod["containers"]
+    port = Settings.model_fields["webhook_port"].default
+    assert {"name": "webhook", "containerPort": port} in container["ports"]
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "webhook"]
+    file = {"name": "VIRIDIAN_WEBHOOK_SECRET_FILE", "value": f"{mount['mountPath']}/secret"}
+    assert file in container["env"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "webhook"]
+    assert volume["secret"] == {"secretName": "hook", "items": [{"key": "secret", "path": "secret"}]}
+    (policy,) = of_kind(objects, "NetworkPolicy")
+    rules = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
+    assert rules == {"metrics": None, "webhook": [{"podSelector": {"matchLabels": {"app": "mlflow"}}}]}
+    names = {each["name"] for each in deployment(objects, "mlflow")["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert {"MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS", "MLFLOW_WEBHOOK_ALLOWED_SCHEMES"} <= names
+
+
 def test_every_setting_of_the_operator_can_be_set() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     known = {re.sub("([A-Z])", r"_\1", name).lower() for name in schema["properties"]["settings"]["properties"]}
     elsewhere = {"namespaces", "kubeconfig", "identity", "lease_namespace", "probe_port"}
+    elsewhere |= {"webhook_secret_file", "webhook_port"}
     assert known == Settings.model_fields.keys() - elsewhere
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from simulation import World
+from simulation import LOADING, SimPod, World
 
 from viridian_operator.api.status import ModelUpdateStatus
 from viridian_operator.decide.gaps import begin_after
@@ -23,18 +23,34 @@ def fingerprint(world: World) -> int:
 
 def _state(w: World) -> tuple[Any, ...]:
     roles = _roles(w)
-    pods = Counter((roles.get(p.revision), p.ready, p.broken, p.lost, p.retired, p.lies) for p in w.pods.values())
+    pods = Counter(
+        (roles.get(p.revision), p.ready, p.broken, p.lost, p.retired, p.lies, *_memory(w, p)) for p in w.pods.values()
+    )
     return (
         _status(w),
         tuple((n, roles.get(h, h)) for n, h in sorted(w.services.items())),
         sorted((roles[h], d.replicas) for h, d in w.deployments.items()),
+        sorted((roles.get(h, ""), _named(w, r.digest), r.digest == r.recorded) for h, r in w.records.items()),
         sorted(map(repr, pods.items())),
         sorted((j.task, j.state, j.number == _number(w.status)) for j in w.jobs.values()),
         tuple((n, _age(w, v)) for n, v in sorted(w.aliases.items())),
-        (w.registry_up, w.slot.granted, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
+        (w.knows_swaps, w.registry_up, w.slot.granted, w.spec.serving.replicas, w.verdicts.get(str(len(w.versions)))),
         _data(w),
         _age(w, str(len(w.versions))) if w.status.champion is None else _age(w, w.status.champion.version),
     )
+
+
+def _named(w: World, digest: str) -> str:
+    """What a version is to status."""
+    s = w.status
+    named = {"green": s.update.green if s.update else None, "active": s.active, "previous": s.previous}
+    return next((role for role, each in named.items() if each and each.digest == digest), "other")
+
+
+def _memory(w: World, p: SimPod) -> tuple[Any, ...]:
+    """What a pod serves, and what it has loaded besides."""
+    staged = p.staged and (_named(w, p.staged[1]), p.staging_fails, w.now - p.staged_at >= LOADING)
+    return (_named(w, p.digest), p.previous and _named(w, p.previous[1]), staged)
 
 
 def _data(w: World) -> tuple[Any, ...]:
@@ -85,7 +101,7 @@ def _update(w: World) -> tuple[Any, ...]:
     return (
         (u.phase, u.kind, u.reason, _left(w, u.deadline), u.quarantine, u.replicas, bool(u.approved_by)),
         (u.attempts.infrastructure, u.attempts.code, u.message.startswith("judging")),
-        (u.candidate is not None, u.evaluation and u.evaluation.verdict, u.intent is not None),
+        (u.hot_swap, u.candidate is not None, u.evaluation and u.evaluation.verdict, u.intent is not None),
         (u.bake.passed_seconds // 10, sum(r.counts.failed for r in u.bake.results if r.counts)) if u.bake else None,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
-from simulation import SimPod, World, following, spec
+from simulation import SimPod, World, following, spec, swapping
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
@@ -125,13 +125,47 @@ def next_verdict(w: World, rng: Random) -> None:
     w.verdicts[str(len(w.versions) + rng.randrange(2))] = rng.choice(("Pass", "Reject", "Inconclusive"))
 
 
+def a_pod_comes_back(w: World, rng: Random) -> None:
+    """Its container was restarted: it serves what the ConfigMap says, and has nothing else loaded."""
+    for pod in _pods(w, rng)[:1]:
+        told = w.records.get(pod.revision)
+        pod.restarts, pod.ready, pod.born = pod.restarts + 1, False, w.now
+        pod.previous = pod.staged = None
+        if told:
+            pod.version, pod.digest = told.version, told.digest
+
+
+def the_image_is_another(w: World, _: Random) -> None:
+    """One that knows hot swaps, or one that does not."""
+    w.knows_swaps = not w.knows_swaps
+
+
+def the_graph_changes(w: World, rng: Random) -> None:
+    w.graphs[str(len(w.versions) + 1)] = rng.choice(("g1", "g2", ""))
+
+
+def a_record_is_edited(w: World, rng: Random) -> None:
+    """A pass comes before a pod starts: what one serves that was quicker is told it by the pass after."""
+    if w.records:
+        name = rng.choice(sorted(w.records))
+        if rng.randrange(2):
+            del w.records[name]
+        else:
+            w.records[name].version, w.records[name].digest = "0", "sha256:0"
+    a_pass(w, rng)
+
+
 def next_version_is_bad(w: World, rng: Random) -> None:
     version = str(len(w.versions) + 1)
-    match rng.randrange(3):
+    match rng.randrange(5):
         case 0:
             w.unhealthy.add(version)
         case 1:
             w.liars[version] = bool(rng.randrange(2))
+        case 2:
+            w.stillborn[version] = rng.choice((PodTrouble.DIGEST_MISMATCH, PodTrouble.REGISTRY_UNREACHABLE))
+        case 3:
+            w.stillborn[version] = PodTrouble.UNSCHEDULABLE
         case _:
             w.stillborn[version] = PodTrouble.CRASH_LOOP
 
@@ -210,6 +244,9 @@ _SPECS = (
     spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Restore"}),
     following(),
     following(data=None, evaluation={}),
+    swapping(),
+    swapping(approval={"mode": "Manual"}),
+    swapping(capacity="Surge"),
 )
 
 
@@ -248,6 +285,10 @@ HAPPENINGS: tuple[tuple[Happening, int], ...] = (
     (a_node_is_lost, 1),
     (all_nodes_are_lost, 1),
     (pods_are_replaced, 3),
+    (a_pod_comes_back, 2),
+    (the_image_is_another, 1),
+    (the_graph_changes, 1),
+    (a_record_is_edited, 1),
     (registry_flips, 2),
     (next_verdict, 1),
     (next_version_is_bad, 1),

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from simulation import World
 
+from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Offsets, Phase, Revision, Window
 from viridian_operator.decide import decision as act
-from viridian_operator.decide import scaling, starting, step, traffic, training, upkeep
+from viridian_operator.decide import hot_swapping, residents, scaling, starting, step, traffic, training, upkeep
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.observation import JobView, LogHeads, Registry
 from viridian_operator.decide.window import from_origin
@@ -85,6 +86,30 @@ def window_behind_what_was_trimmed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(starting, "window_from", careless)
 
 
+def flip_before_every_pod_holds_it(patch: pytest.MonkeyPatch) -> None:
+    """One pod that holds the candidate is enough to switch, and those that hold it are flipped."""
+
+    def hasty(d: Draft, green: Revision) -> tuple[Reason, str, bool] | None:
+        pods = residents.counted(d, green)
+        if any(residents.holds(pod, green.digest) for pod in pods):
+            return None
+        return Reason.PREPARING, "no pod has loaded it", False
+
+    patch.setattr(hot_swapping, "unstaged", hasty)
+    patch.setattr(residents, "_may_flip", lambda d, revision: residents.is_recorded(d, revision))
+
+
+def config_map_after_flip(patch: pytest.MonkeyPatch) -> None:
+    """Pods are flipped in the pass that writes what a pod serves which starts."""
+    patch.setattr(residents, "_may_flip", lambda _d, _revision: True)
+    order = upkeep.plan
+
+    def flips_first(d: Draft) -> tuple[act.Action, ...]:
+        return tuple(sorted(order(d), key=lambda action: not isinstance(action, act.FlipPods)))
+
+    patch.setattr(step, "plan", flips_first)
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     switch_before_verify,
     scale_down_before_the_bake_ends,
@@ -92,4 +117,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     rollback_waits_for_green,
     intent_after_effect,
     window_behind_what_was_trimmed,
+    flip_before_every_pod_holds_it,
+    config_map_after_flip,
 )

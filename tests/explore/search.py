@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from simulation import World, following, spec
+from simulation import World, following, spec, swapping
 from tests.explore.abstraction import fingerprint
 from tests.explore.actions import HAPPENINGS
 
 from viridian_operator.api.conditions import Reason
+from viridian_operator.api.status import Phase
 from viridian_operator.decide.invariants import violations
 from viridian_operator.decide.observation import Slot
 
@@ -69,12 +70,16 @@ class Search:
             ("a fresh ModelUpdate", spec()),
             ("a serving ModelUpdate", spec()),
             ("a ModelUpdate that follows an alias", followed),
+            ("a hot swap that begins", swapping()),
         ):
             world = World(wire=False, spec=chosen)
             if chosen.follow:
                 world.publish()
             if name != "a fresh ModelUpdate":
                 world.settle()
+            if name == "a hot swap that begins":
+                world.events += 1500
+                world.run(lambda w: w.status.phase is Phase.PREPARING)
             self._add(Node(world, name))
 
     def run(self, states: int, seconds: float, progress: Callable[[Search], None] | None = None) -> None:

@@ -77,13 +77,19 @@ class Watchman:
         size = 0 if change.type == "DELETED" else int(change.object["spec"]["replicas"])
         before = self._size.get(revision, 0)
         self._size[revision] = size
-        self._digest[revision] = (change.object["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST, "")
+        self._swap(change, revision, (change.object["metadata"].get("annotations") or {}).get(ANNOTATION_DIGEST, ""))
         if size >= before:
             return
         if revision == self.selected:
             self._note(change, f"{change.name} shrank from {before} to {size} while it was selected")
         elif self._status.get("phase") in STANDING_BY and revision == self._blue():
             self._note(change, f"blue {change.name} shrank from {before} to {size} while green was not proven")
+
+    def _swap(self, change: Change, revision: str, digest: str) -> None:
+        """Pods that have the traffic are told to serve another version: it must have passed the gate like any."""
+        before, self._digest[revision] = self._digest.get(revision), digest
+        if revision == self.selected and before not in (None, digest) and digest not in self._passed:
+            self._note(change, f"{change.name} serves {digest}, which passed no gate")
 
     def _model_update(self, change: Change) -> None:
         self._status = status = change.object.get("status") or {}

@@ -23,8 +23,8 @@ def service(revision: str | None, what: str = "MODIFIED") -> Change:
     return _change("Service", "ctr", {"spec": {"selector": selector}}, what)
 
 
-def deployment(revision: str, replicas: int, what: str = "MODIFIED") -> Change:
-    about = {"labels": {"viridian.dev/revision": revision}, "annotations": {"viridian.dev/digest": revision}}
+def deployment(revision: str, replicas: int, what: str = "MODIFIED", digest: str = "") -> Change:
+    about = {"labels": {"viridian.dev/revision": revision}, "annotations": {"viridian.dev/digest": digest or revision}}
     return _change("Deployment", f"ctr-{revision}", {**about, "spec": {"replicas": replicas}}, what)
 
 
@@ -63,6 +63,7 @@ def test_an_update_as_it_should_be() -> None:
         pytest.param([*BEGIN, deployment(BLUE, 2)], "while it was selected", id="selected-scaled-down"),
         pytest.param([*BEGIN, deployment(BLUE, 3, "DELETED")], "while it was selected", id="selected-deleted"),
         pytest.param([*GOOD, deployment(BLUE, 1)], "not proven", id="blue-scaled-down-in-the-bake"),
+        pytest.param([*BEGIN, deployment(BLUE, 3, digest=GREEN)], "passed no gate", id="swap-without-pass"),
     ],
 )
 def test_what_is_wrong(changes: list[Change], told: str) -> None:

@@ -100,3 +100,29 @@ def test_another_digest_than_the_wanted_one_ends_the_process(mlflow_url: str, tr
     pod = Pod(tmp_path, mlflow_url, {"version": trained["version"], "digest": "sha256:other"})
     assert pod.process.wait(20) == 65
     assert json.loads(pod.log.read_text())["error"]["reason"] == "DigestMismatch"
+
+
+def test_versions_are_staged_flipped_to_and_back(pod: Pod, mlflow_url: str, trained, tmp_path: Path) -> None:
+    second = _run(tmp_path, mlflow_url, "Train", UPDATE={**UPDATE, "number": 2})
+
+    def roles() -> dict[str, tuple[str, str]]:
+        residents = pod.ask("/viridian/v1/identity")[1]["residents"]
+        return {each["role"]: (each["digest"], each["phase"]) for each in residents}
+
+    def admin(verb: str, body: Any = None) -> int:
+        return pod.ask(f"/viridian/v1/admin/{verb}", body or {}, token="secret")[0]
+
+    wanted = {"version": second["version"], "digest": second["digest"], "eventTime": 1.6e9, "golden": {}}
+    assert admin("flip", {"digest": second["digest"]}) == 409
+    assert admin("stage", wanted) == 202
+    until(lambda: roles().get("Staged") == (second["digest"], "Ready"), "it is staged")
+    assert pod.ask("/viridian/v1/identity")[1]["digest"] == trained["digest"]
+    assert admin("flip", {"digest": second["digest"]}) == 200
+    assert roles() == {"Current": (second["digest"], "Ready"), "Previous": (trained["digest"], "Ready")}
+    _, _, headers = pod.ask("/v2/models/ctr/infer", {"inputs": []})
+    assert (headers["x-model-version"], headers["x-model-digest"]) == (second["version"], second["digest"])
+    assert admin("flip", {"digest": trained["digest"]}) == 200
+    assert admin("stage", {**wanted, "digest": "sha256:other"}) == 202
+    until(lambda: roles().get("Staged") == ("sha256:other", "Failed"), "it cannot be staged")
+    assert admin("unstage") == 200
+    assert "Staged" not in roles()

@@ -6,18 +6,16 @@ import os
 import sys
 
 from viridian_trainer import logs
+from viridian_trainer.scratch import scratch_environment
+from viridian_trainer.start import start
 
 
 def main() -> None:
     """Run the task of the environment if there is one and no argument, else the command line."""
-    from viridian_trainer.task import scratch_environment
-
     scratch_environment()
     if len(sys.argv) == 1 and os.environ.get("VIRIDIAN_TASK"):
-        from viridian_trainer.task import run
-
         logs.configure()
-        raise SystemExit(run(os.environ))
+        raise SystemExit(start(os.environ))
     from viridian_trainer.cli.app import app
 
     app()

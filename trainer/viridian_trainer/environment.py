@@ -11,6 +11,7 @@ from typing import Any, Literal
 from viridian_model.manifest import DIGEST
 from viridian_trainer.errors import BadConfig, BadUsage
 from viridian_trainer.eventlog import Window
+from viridian_trainer.gang.layout import layout
 from viridian_trainer.spec import Data, Gate, Online, SplitKind, parse_part
 
 Kind = Literal["Full", "Incremental"]
@@ -53,7 +54,9 @@ class Common:
 
 @dataclass(frozen=True)
 class TrainInput(Common):
-    """All inputs of a training; ``fresh`` is where the events begin that the champion has not trained on."""
+    """All inputs of a training; ``fresh`` is where the events begin that the champion has not trained on,
+    ``ranks`` how many processes train.
+    """
 
     window: Window
     fresh: dict[str, str]
@@ -61,6 +64,7 @@ class TrainInput(Common):
     seed: int
     checkpoint_dir: Path
     split: SplitKind = "Holdout"
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -120,8 +124,11 @@ def read_train(env: Mapping[str, str]) -> TrainInput:
         If ``spec.data`` does not fit.
     """
     config, seed = _training(env)
-    if env.get("PET_NNODES", "1") not in ("", "1"):
-        raise BadConfig("spec.training.nodes: this trainer runs on one node; set it to 1")
+    ranks = layout(env).ranks
+    if ranks > 1 and "RANK" not in env:
+        raise BadUsage(
+            "PET_NNODES or PET_NPROC_PER_NODE ask for several processes; start them with viridian-trainer run"
+        )
     common = _common(env)
     if common.update.kind == "Incremental" and common.parent is None:
         raise BadUsage("VIRIDIAN_PARENT is null, but an Incremental update starts from a parent")
@@ -134,6 +141,7 @@ def read_train(env: Mapping[str, str]) -> TrainInput:
         seed=seed,
         checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
         split=_gate(env).split if env.get("VIRIDIAN_GATE") else "Holdout",
+        ranks=ranks,
     )
 
 

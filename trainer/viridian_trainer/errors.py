@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -27,10 +28,17 @@ class BadUsage(TaskError):
 
 
 class BadData(TaskError):
-    """The events, or a version found in the registry, contradict what was asked for."""
+    """The events, or a version found in the registry, contradict what was asked for.
+
+    ``events`` are counts as in the result of a training, as far as they are known.
+    """
 
     exit_code = 65
     reason = "BadData"
+
+    def __init__(self, message: str, events: Mapping[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.events = dict(events or {})
 
 
 class DataTrimmed(BadData):
@@ -69,6 +77,12 @@ class LogUnreachable(Unreachable):
     """The event log does not answer."""
 
     reason = "LogUnreachable"
+
+
+class PeerLost(Unreachable):
+    """Another rank of the training ended or hangs: the reason of the failure is there, not here."""
+
+    reason = "PeerLost"
 
 
 class StoreUnreachable(Unreachable):

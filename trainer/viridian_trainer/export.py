@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from viridian_model.bundle import Bundle, finish, write_bundle
-from viridian_model.canonical import canonical_json
+from viridian_model.canonical import canonical_json, digest_of
 from viridian_model.contract import RankingModel
 from viridian_model.errors import BundleError
-from viridian_model.inference import Golden, golden_answers, inputs_of_rows
+from viridian_model.inference import Golden, golden_answers
 from viridian_model.manifest import Code, Parent, Provenance
 from viridian_model.manifest import Window as ManifestWindow
+from viridian_model.requests import inputs_of_rows
 from viridian_trainer import __version__, registry
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadData
@@ -65,6 +66,7 @@ def export(
     except BundleError as error:
         raise BadData(f"the trained weights cannot be exported: {error.message}; lower the learning rate") from error
     tags = version_tags(task, provenance, digest, golden)
+    tags[registry.GRAPH] = digest_of(trained.spec.to_json())
     if trained.split.predicted is not None:
         tags[registry.PREDICTED_FROM] = canonical_json(trained.split.predicted.start).decode()
     return Exported(folder, digest, tags, evidence)

@@ -6,7 +6,9 @@ The data may be used for research and not be redistributed, so that it is an opt
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,21 @@ _PACKAGE, _FOLDER = "recbole", "dataset_example/ml-100k"
 LIKED = 4.0
 #: fields of an event that can be embedded; what is known of users and items is the same in all their events
 FIELDS = ("user", "item", "hour", "age", "gender", "occupation", "year", "genres")
+#: what a user's history is split into, by the label that it gave an item
+POOLS = {"liked": 1, "disliked": 0}
 
 
-def events() -> Iterator[dict[str, Any]]:
+def history_fields(history: int) -> dict[str, tuple[str, ...]]:
+    """Names of the fields with the last ``history`` items of a user, by pool."""
+    return {pool: tuple(f"{pool}{number}" for number in range(history)) for pool in POOLS}
+
+
+def events(history: int = 0) -> Iterator[dict[str, Any]]:
     """All 100,000 ratings as events in the order of (time, user, item); the label is "rated 4 or better".
 
-    Ages are decades, years of release are rounded down to five, genres are one text.
+    Ages are decades, years of release are rounded down to five, genres are one text. With ``history`` each event
+    names the last items that its user rated, so many at most, in fields by what they were rated. They are of earlier
+    seconds only: ratings of one second were sent together, so that none was known when another was asked for.
 
     Raises
     ------
@@ -34,7 +45,9 @@ def events() -> Iterator[dict[str, Any]]:
     users = {row[0]: _user(row) for row in _rows(folder / "ml-100k.user")}
     items = {row[0]: _item(row) for row in _rows(folder / "ml-100k.item")}
     ratings = [(int(u), int(i), float(r), int(float(t))) for u, i, r, t in _rows(folder / "ml-100k.inter")]
+    rated: dict[int, list[tuple[int, str, int]]] = defaultdict(list)
     for number, (user, item, rating, moment) in enumerate(sorted(ratings, key=lambda each: (each[3], *each[:2]))):
+        label = int(rating >= LIKED)
         yield {
             "id": f"ml-{number}",
             "ts": float(moment),
@@ -43,8 +56,21 @@ def events() -> Iterator[dict[str, Any]]:
             "hour": str(moment // 3600 % 24),
             **users[str(user)],
             **items[str(item)],
-            "label": int(rating >= LIKED),
+            **_history(rated[user], moment, history),
+            "label": label,
         }
+        rated[user].append((moment, str(item), label))
+
+
+def _history(rated: Sequence[tuple[int, str, int]], moment: int, history: int) -> dict[str, str]:
+    """The last items of a user before ``moment`` by pool, newest first; ``""`` where there are no more."""
+    before = bisect_left(rated, moment, key=lambda each: each[0])
+    newest = rated[max(0, before - history) : before][::-1]
+    found: dict[str, str] = {}
+    for pool, fields in history_fields(history).items():
+        items = [item for _, item, label in newest if label == POOLS[pool]]
+        found |= dict(zip(fields, items + [""] * (history - len(items)), strict=True))
+    return found
 
 
 def _user(row: list[str]) -> dict[str, str]:

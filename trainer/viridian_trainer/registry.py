@@ -14,12 +14,13 @@ from viridian_trainer.errors import BadData
 UPDATE, DIGEST, WINDOW, PARENT = "viridian.update", "viridian.digest", "viridian.window", "viridian.parent"
 #: Written by the operator.
 VERDICT = "viridian.verdict"
-TRAINED_TO, PREDICTED_FROM, EVENT_TIME, KIND, GOLDEN = (
+TRAINED_TO, PREDICTED_FROM, EVENT_TIME, KIND, GOLDEN, GRAPH = (
     "viridian.trained-to",
     "viridian.predicted-from",
     "viridian.event-time",
     "viridian.kind",
     "viridian.golden",
+    "viridian.graph",
 )
 
 

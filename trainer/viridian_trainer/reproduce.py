@@ -12,7 +12,7 @@ from viridian_model.bundle import Bundle
 from viridian_model.manifest import Manifest
 from viridian_trainer.download import fetch_bundle
 from viridian_trainer.environment import TrainInput, Update, VersionRef
-from viridian_trainer.errors import BadData
+from viridian_trainer.errors import BadData, BadUsage
 from viridian_trainer.eventlog import EventLog, Window
 from viridian_trainer.export import export
 from viridian_trainer.registry import Registry, VersionMissing
@@ -70,10 +70,14 @@ def task_of(manifest: Manifest, checkpoints: Path) -> TrainInput:
     ------
     BadData
         If it was written by a trainer that did not record them.
+    BadUsage
+        If several processes trained it, whose sums one process does not repeat bit for bit.
     """
     inputs = (manifest.model_extra or {}).get("inputs")
     if not isinstance(inputs, dict):
         raise BadData("the manifest does not record the inputs of its training; it was made by another trainer")
+    if (ranks := inputs.get("ranks", 1)) > 1:
+        raise BadUsage(f"{ranks} processes trained this version together; one process repeats that only up to rounding")
     uid, _, number = str(inputs["update"]).rpartition("/")
     parent = manifest.parent
     data: dict[str, Any] = {**inputs["data"], "source": {"parquet": {"path": "."}}}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from viridian_trainer.errors import TaskError
+from viridian_trainer.errors import BadData, TaskError
 
 LIMIT_BYTES = 4096
 DEFAULT_PATH = "/dev/termination-log"
@@ -31,7 +31,8 @@ def failure(task: str, error: BaseException) -> tuple[dict[str, Any], int]:
     else:
         reason, message, code = "Crashed", f"{type(error).__name__}: {error}", 1
     message = " ".join(without_credentials(message).split())
-    return {"task": task, "error": {"reason": reason, "message": message}}, code
+    counts = {"events": error.events} if isinstance(error, BadData) and error.events else {}
+    return {"task": task, "error": {"reason": reason, "message": message}, **counts}, code
 
 
 def encode(result: Mapping[str, Any]) -> bytes:

@@ -1,79 +1,25 @@
-"""The parts of the ModelUpdate that reach a task: ``spec.data``, ``spec.gate`` and
+"""The parts of the ModelUpdate that reach a task: ``spec.data`` (in ``data``), ``spec.gate`` and
 ``spec.training.config``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from viridian_model.contract import DEFAULT_ARCHITECTURE, ModelSpec
 from viridian_model.errors import BadBundle
 from viridian_model.schema import Schema
+from viridian_trainer.data import Data, Fraction, Part, Source, parse_part
 from viridian_trainer.errors import BadConfig
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+__all__ = ["Data", "Gate", "Slice", "Source", "SplitKind", "TrainerConfig", "model_spec", "parse_part", "split_config"]
+
 #: Which events judge a candidate: ones that it never trained on, or ones that it predicted before.
 SplitKind = Literal["Holdout", "Prequential"]
-
-
-class Part(BaseModel):
-    """Immutable object of the API, camelCase in JSON; fields for other readers are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
-
-
-class RedisStream(Part):
-    """Streams ``<stream>:0`` … ``<stream>:<partitions-1>``."""
-
-    url: str
-    stream: str
-    partitions: int = Field(default=1, ge=1)
-
-
-class ParquetFiles(Part):
-    """Directory of segments."""
-
-    path: Path
-
-
-class Source(Part):
-    """Exactly one kind of event log."""
-
-    redis_stream: RedisStream | None = None
-    parquet: ParquetFiles | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.redis_stream is None) == (self.parquet is None):
-            raise ValueError("name exactly one of redisStream and parquet")
-        return self
-
-
-class Holdout(Part):
-    """The newest part of a window."""
-
-    fraction: Fraction = 0.1
-
-
-class Replay(Part):
-    """Events of the past per new event."""
-
-    ratio: float = Field(default=0.0, ge=0, le=10)
-
-
-class Data(Part):
-    """``spec.data``; ``allowed_lateness`` in seconds of event time."""
-
-    source: Source
-    event_schema: Schema = Field(default_factory=Schema, alias="schema")
-    holdout: Holdout = Holdout()
-    replay: Replay = Replay()
-    max_rejected: float = Field(default=0.01, ge=0, le=1)
-    allowed_lateness: float = Field(default=60.0, ge=0)
 
 
 class Slice(Part):
@@ -105,6 +51,43 @@ class Gate(Part):
     looks: int = Field(default=1, ge=1)
 
 
+def _seconds(value: Any) -> Any:
+    """Seconds of a duration as manifests have it; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if not value or not re.fullmatch(r"([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?", value):
+        raise ValueError(f"{value!r} is not a duration; write for example 90d, 12h or 1h30m")
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"([0-9]+)([dhms])", value))
+
+
+class Admission(Part):
+    """When an id gets a row of its own: after ``count`` events. Of at most ``waiting`` ids a table the events are
+    counted, those seen longest ago are forgotten first.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    count: int = Field(default=1, ge=1, le=1000)
+    waiting: int = Field(default=100_000, ge=1, le=10_000_000)
+
+
+class Eviction(Part):
+    """When an id loses its row, at the end of a training: ``unused_for`` so many seconds of event time, or when more
+    than ``max_rows`` ids of a table have one (least recently used first).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    unused_for: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)] = None
+    max_rows: int | None = Field(default=None, ge=1)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether ids may lose their rows at all."""
+        return self.unused_for is not None or self.max_rows is not None
+
+
 class Online(Part):
     """``VIRIDIAN_ONLINE``.
 
@@ -125,7 +108,8 @@ class TrainerConfig(Part):
     """The keys of ``spec.training.config`` that the trainer reads; all others go to the architecture.
 
     ``batch_size`` in events, ``learning_rate`` and ``initial_accumulator`` of Adagrad (Duchi et al. 2011),
-    ``checkpoint_events`` in events between two checkpoints, ``threads`` of the CPU.
+    ``checkpoint_events`` in events between two checkpoints, ``threads`` of the CPU; ``admission`` and ``eviction``
+    of ids.
     """
 
     architecture: str = DEFAULT_ARCHITECTURE
@@ -135,22 +119,8 @@ class TrainerConfig(Part):
     checkpoint_events: int = Field(default=50_000, ge=1)
     threads: int = Field(default=1, ge=1)
     device: str = "cpu"
-
-
-def parse_part[T: Part](kind: type[T], value: Any, where: str) -> T:
-    """``value`` as ``kind``.
-
-    Raises
-    ------
-    BadConfig
-        With the first field that does not fit, as people write it.
-    """
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join([where, *(to_camel(str(part)) for part in first["loc"])])
-        raise BadConfig(f"{path}: {first['msg'].removeprefix('Value error, ')}") from None
+    admission: Admission = Admission()
+    eviction: Eviction = Eviction()
 
 
 def split_config(config: dict[str, Any]) -> tuple[TrainerConfig, dict[str, Any]]:

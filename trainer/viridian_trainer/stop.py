@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from viridian_trainer.errors import Stopped
 
@@ -43,7 +44,11 @@ class StopRequest:
     def check(self) -> None:
         """Raise ``Stopped`` if a stop was requested."""
         if self.requested:
-            raise Stopped("stopped on request; the next attempt continues from the last checkpoint")
+            self.end()
+
+    def end(self) -> NoReturn:
+        """Raise ``Stopped``."""
+        raise Stopped("stopped on request; the next attempt continues from the last checkpoint")
 
     def pause(self, seconds: float) -> None:
         """Wait, in any thread; raises ``Stopped`` if a stop was requested before."""
@@ -53,4 +58,4 @@ class StopRequest:
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
         self.requested = True
         if not self._deferred:
-            self.check()
+            self.end()

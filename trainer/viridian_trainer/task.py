@@ -5,7 +5,6 @@ behind.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
 import traceback
@@ -29,12 +28,17 @@ from viridian_trainer.errors import BadData, BadUsage, GateInputMissing, TaskErr
 from viridian_trainer.eventlog import EventLog
 from viridian_trainer.eventlog.source import open_log
 from viridian_trainer.export import export, parent_tag
+from viridian_trainer.gang import reports
+from viridian_trainer.gang.group import ALONE, Group
+from viridian_trainer.gang.ranks import gathered
+from viridian_trainer.gang.reports import End
 from viridian_trainer.gate.evaluate import evaluate
 from viridian_trainer.gate.evidence import fetch_predictions
 from viridian_trainer.gate.report import Summary, artifacts, summary
 from viridian_trainer.registry import Registered, Registry, Run, VersionMissing, check_adoptable
+from viridian_trainer.spec import split_config
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.training import Trained, predictions, train
+from viridian_trainer.training import Trained, follow, predictions, train
 from viridian_trainer.training.checkpoint import CheckpointStore
 from viridian_trainer.training.progress import Observer, Watch
 from viridian_trainer.training.train import identity
@@ -49,22 +53,42 @@ def run(env: Mapping[str, str]) -> int:
         task = read_task(env)
         stop.install()
         outcome = _TASKS[task](env, stop)
-        termination.write(outcome)
+        _leave(env, End(0, outcome))
     except BaseException as error:
-        failed, code = termination.failure(task, error)
-        termination.write(failed)
-        if not isinstance(error, TaskError):
-            _log.error("crashed: %s", termination.without_credentials(traceback.format_exc()))
-        _log.error("failed", extra={"exit_code": code, "error": failed["error"]})
-        return code
+        with stop.deferred():
+            return _failed(env, task, error)
     _log.info("done", extra={"result": outcome})
     return 0
 
 
+def _failed(env: Mapping[str, str], task: str, error: BaseException) -> int:
+    failed, code = termination.failure(task, error)
+    _leave(env, End(code, failed))
+    if not isinstance(error, TaskError):
+        _log.error("crashed: %s", termination.without_credentials(traceback.format_exc()))
+    _log.error("failed", extra={"exit_code": code, "error": failed["error"]})
+    return code
+
+
+def _leave(env: Mapping[str, str], end: End) -> None:
+    """Last words go to the termination log, those of one process among several to who started them."""
+    if folder := env.get(reports.FOLDER):
+        reports.leave(Path(folder), int(env["LOCAL_RANK"]), end)
+    else:
+        termination.write(end.words)
+
+
 def train_task(
-    task: TrainInput, log: EventLog, registry: Registry, stop: StopRequest, watch: Watch | None = None
+    task: TrainInput,
+    log: EventLog,
+    registry: Registry,
+    stop: StopRequest,
+    watch: Watch | None = None,
+    group: Group = ALONE,
 ) -> dict[str, Any]:
     """Train and register, or adopt what an earlier attempt registered; gives the result of the contract.
+
+    In a ``group`` this is what rank 0 does.
 
     Raises
     ------
@@ -72,16 +96,29 @@ def train_task(
         With the exit code of the contract.
     """
     if found := registry.find(task.model_name, task.update):
+        group.dismiss()
         return _result(check_adoptable(found, task.window.canonical(), parent_tag(task)))
     run = registry.start(task.update, "Train", _params(task))
     try:
         with tempfile.TemporaryDirectory(prefix="viridian-") as folder:
-            outcome = _train_in(Path(folder), task, log, registry, run, stop, Observer(run.metrics, watch))
+            outcome = _train_in(Path(folder), task, log, registry, run, stop, Observer(run.metrics, watch), group)
     except BaseException as error:
         run.end("KILLED" if getattr(error, "exit_code", 1) == 143 else "FAILED")
         raise
     run.end("FINISHED")
     return outcome
+
+
+def follow_task(task: TrainInput, log: EventLog, stop: StopRequest, group: Group) -> dict[str, Any]:
+    """What the ranks other than 0 do: their part of the training, without the registry.
+
+    Raises
+    ------
+    TaskError
+        With the exit code of the contract.
+    """
+    follow(task, log, CheckpointStore(task.checkpoint_dir, task.update, identity(task)), stop, group)
+    return {"task": "Train", "rank": group.rank}
 
 
 def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry, *, evidence: bool = True) -> dict[str, Any]:
@@ -110,7 +147,11 @@ def _judged_by(task: EvaluateInput) -> dict[str, Any]:
 
 def _train(env: Mapping[str, str], stop: StopRequest) -> dict[str, Any]:
     task = read_train(env)
-    return train_task(task, open_log(task.data.source, env), open_registry(env), stop)
+    log, (config, _) = open_log(task.data.source, env), split_config(task.config)
+    with gathered(env, config.device) as group:
+        if group.rank > 0:
+            return follow_task(task, log, stop, group)
+        return train_task(task, log, open_registry(env), stop, group=group)
 
 
 def _evaluate(env: Mapping[str, str], _: StopRequest) -> dict[str, Any]:
@@ -151,11 +192,18 @@ def open_registry(env: Mapping[str, str]) -> Registry:
 
 
 def _train_in(
-    folder: Path, task: TrainInput, log: EventLog, registry: Registry, run: Run, stop: StopRequest, observer: Observer
+    folder: Path,
+    task: TrainInput,
+    log: EventLog,
+    registry: Registry,
+    run: Run,
+    stop: StopRequest,
+    observer: Observer,
+    group: Group,
 ) -> dict[str, Any]:
     store = CheckpointStore(task.checkpoint_dir, task.update, identity(task))
     parent = _parent(task, registry, folder)
-    trained = train(task, log, parent, store, stop, observer)
+    trained = train(task, log, parent, store, stop, observer, group)
     exported = export(task, trained, parent, folder / "bundle")
     begun = time.monotonic()
     outcome = _outcome(trained, exported.digest)
@@ -246,13 +294,3 @@ def _evaluate_in(
     found = summary(judged)
     run.metrics({f"candidate_{k}": v for k, v in found["metrics"].get("candidate", {}).items()}, len(judged.holdout))
     return found
-
-
-def scratch_environment() -> None:
-    """Point libraries that write to the home directory to a temporary one: the root file system is read-
-    only.
-    """
-    scratch = Path(tempfile.gettempdir()) / f"viridian-{os.getuid()}"
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
-        os.environ.setdefault(name, str(scratch))

@@ -94,7 +94,7 @@ def split_by_time(
             log.reject(entry.record, entry.rejection)
         partition.times.append(entry.event.time if entry.event else _last(partition.times))
         position[entry.partition] = entry.offset_after
-    _check(window, rejected, max_rejected, example)
+    _check(window, rejected, max_rejected, example, log.dead_letters)
     times = np.concatenate([np.frombuffer(part.times, dtype=np.float64) for part in surveyed.values() if part.times])
     readable = np.sort(times[np.isfinite(times)])
     held = round(fraction * len(readable))
@@ -109,13 +109,16 @@ def _last(times: array[float]) -> float:
     return times[-1] if times else float("-inf")
 
 
-def _check(window: Window, rejected: int, max_rejected: float, example: str) -> None:
+def _check(window: Window, rejected: int, max_rejected: float, example: str, dead: str) -> None:
+    counts = {"rejected": rejected}
     if window.total == rejected:
-        raise BadData(f"the window holds no readable event ({window.total} entries{'; ' + example if example else ''})")
+        why = f"; {example}; they are kept in {dead}" if example else ""
+        raise BadData(f"the window holds no readable event ({window.total} entries{why})", counts)
     if rejected > max_rejected * window.total:
         raise BadData(
             f"{rejected} of {window.total} entries are unreadable, data.maxRejected allows {max_rejected:g}: "
-            f"{example}; see the dead letters of the event log"
+            f"{example}; they are kept in {dead}",
+            counts,
         )
 
 

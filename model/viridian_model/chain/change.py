@@ -90,7 +90,7 @@ class Change:
 
 def encode(change: Change, encoding: Encoding) -> tuple[bytes, Change]:
     """Return the payload, and the change as readers get it (other values than given only for ``int8``)."""
-    arrays = {f"tensors/{name}": np.ascontiguousarray(value) for name, value in change.tensors.items()}
+    arrays = {f"tensors/{name}": np.asarray(value, order="C") for name, value in change.tensors.items()}
     served = {}
     for name, table in change.tables.items():
         prefix = f"rows/{name}/"
@@ -98,7 +98,7 @@ def encode(change: Change, encoding: Encoding) -> tuple[bytes, Change]:
         values = table.values
         if encoding == "int8":
             arrays[prefix + "scale"], arrays[prefix + "values"] = _quantised(values)
-            values = _restored(arrays[prefix + "scale"], arrays[prefix + "values"])
+            values = restored(arrays[prefix + "scale"], arrays[prefix + "values"])
         else:
             arrays[prefix + "values"] = np.ascontiguousarray(values)
         served[name] = TableChange(table.rows, table.positions, table.ids, values, table.removed)
@@ -129,7 +129,7 @@ def _table(arrays: dict[str, NDArray[Any]], name: str, rows: int, encoding: Enco
             arrays.pop(prefix + part) for part in ("positions", "ids", "values", "removed")
         )
         if encoding == "int8":
-            values = _restored(arrays.pop(prefix + "scale"), values)
+            values = restored(arrays.pop(prefix + "scale"), values)
     except KeyError as error:
         raise BadDelta(f"the payload lacks {error.args[0]}") from None
     return TableChange(rows, positions, ids, values, removed)
@@ -141,6 +141,8 @@ def _tensor_names(arrays: dict[str, NDArray[Any]]) -> list[str]:
 
 def _quantised(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Symmetric quantisation with a scale per row; a row of zeros stays one."""
+    if values.dtype != np.float32:
+        raise BadDelta(f"only fp32 tables can be sent as int8, not {values.dtype}")
     if not np.isfinite(values).all():
         raise BadDelta("values that are not finite cannot be sent as int8; send them as fp32, or do not train on")
     largest = np.abs(values).max(axis=1, initial=0).astype(np.float32)
@@ -148,7 +150,7 @@ def _quantised(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.in
     return scale, np.clip(np.rint(values / scale[:, None]), -_LEVELS, _LEVELS).astype(np.int8)
 
 
-def _restored(scale: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float32]:
+def restored(scale: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float32]:
     # One multiplication, correctly rounded: the same bits with every reader.
     if scale.dtype != np.float32 or values.dtype != np.int8 or scale.shape != values.shape[:1]:
         raise BadDelta(f"values {values.dtype} {values.shape} have scales {scale.dtype} {scale.shape}")

@@ -76,7 +76,8 @@ class Follower:
         """
         mine = [each for each in have if each.anchor == head.anchor.digest]
         beginnings = [each for each in mine if head.chain[: len(each.chain)] == each.chain]
-        if beginnings:
+        # The anchor is the beginning of every chain: where links were merged, something nearer may be at hand.
+        if any(each.chain for each in beginnings) or (beginnings and len(beginnings) == len(mine)):
             best = max(beginnings, key=lambda each: len(each.chain))
             return Plan(head, best, head.chain[len(best.chain) :])
         return self._by_roots(head, {each.root: each for each in mine})

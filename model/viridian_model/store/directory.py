@@ -57,6 +57,16 @@ class DirectoryStore:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise Absent(f"{key} is not in {self.root}") from None
 
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """See `Store.get_range`."""
+        with _told(f"reading {key}"):
+            try:
+                with self._path(key).open("rb") as stream:
+                    stream.seek(start)
+                    return stream.read(size)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise Absent(f"{key} is not in {self.root}") from None
+
     def put_new(self, key: str, data: bytes) -> bool:
         """See `Store.put_new`."""
         with _told(f"writing {key}"):

@@ -77,6 +77,15 @@ class Store(Protocol):
         """
         ...
 
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """Return ``size`` bytes of a blob from ``start`` on, fewer where it ends; no other byte is moved.
+
+        Raises:
+            Absent: there is none.
+            StoreUnavailable, StoreRefused: the store did not answer, or said no.
+        """
+        ...
+
     def put_new(self, key: str, data: bytes) -> bool:
         """Write a blob that nobody sees before it is complete; false if one stands there already, which is left.
 

@@ -34,6 +34,11 @@ redis.call('PUBLISH', KEYS[1], '')
 return 1
 """
 
+_GET_RANGE = """
+local piece = redis.call('LINDEX', KEYS[1], ARGV[1])
+return piece and string.sub(piece, ARGV[2] + 1, ARGV[3])
+"""
+
 
 class RedisStore:
     """Keys get the prefix ``viridian:``."""
@@ -41,6 +46,7 @@ class RedisStore:
     def __init__(self, client: redis.Redis) -> None:
         """``client`` answers with bytes and has time limits; it is closed with the store."""
         self._client = client
+        self._get_range = client.register_script(_GET_RANGE)
 
     def get(self, key: str) -> bytes:
         """See `Store.get`."""
@@ -49,6 +55,21 @@ class RedisStore:
         if not pieces:
             raise Absent(f"{key} is not in the store")
         return b"".join(pieces)
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """See `Store.get_range`."""
+        parts: list[bytes] = []
+        with _told(f"reading {key}"):
+            for piece in range(start // PIECE, (start + max(size, 1) - 1) // PIECE + 1):
+                offset = piece * PIECE
+                cut = [max(start - offset, 0), min(start + size - offset, PIECE)]
+                found: Any = self._get_range(keys=[_name(key)], args=[piece, *cut])
+                if found is None:
+                    break
+                parts.append(found)
+            if not parts and not self._client.exists(_name(key)):
+                raise Absent(f"{key} is not in the store")
+        return b"".join(parts)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """See `Store.put_new`."""

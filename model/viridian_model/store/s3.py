@@ -18,6 +18,7 @@ from obstore.store import S3Store
 from viridian_model.store.keys import checked
 from viridian_model.store.protocol import Absent, Conflict, StoreRefused, StoreUnavailable, Versioned
 
+_RECORD = ".record"
 _REFUSALS = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, exceptions.NotSupportedError)
 
 
@@ -35,6 +36,16 @@ class ObjectStore:
                 return bytes(obstore.get(self._client, checked(key)).bytes())
             except FileNotFoundError as error:
                 _check_bucket(error)
+                raise Absent(f"{key} is not in the store") from None
+
+    def get_range(self, key: str, start: int, size: int) -> bytes:
+        """See `Store.get_range`."""
+        if size == 0:
+            return b""
+        with _told(f"reading {key}"):
+            try:
+                return bytes(obstore.get_range(self._client, checked(key), start=start, length=size))
+            except FileNotFoundError:
                 raise Absent(f"{key} is not in the store") from None
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -69,9 +80,6 @@ class ObjectStore:
 
     def close(self) -> None:
         """Connections are given up with the client."""
-
-
-_RECORD = ".record"
 
 
 class ObjectRecord:

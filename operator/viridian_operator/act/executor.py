@@ -11,22 +11,29 @@ from viridian_operator.act.errors import NameTaken, StillReferred
 from viridian_operator.act.jobs import create_check_job, create_job, delete_job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import InvalidTemplate
-from viridian_operator.act.retiring import retire
+from viridian_operator.act.monitoring import delete_monitor, ensure_monitor
 from viridian_operator.act.revisions import delete_revision, ensure_revision
 from viridian_operator.act.services import ensure_admin_secret, ensure_service
+from viridian_operator.act.telling import tell
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import (
     Action,
     CreateCheckJob,
     CreateJob,
     DeleteJob,
+    DeleteMonitor,
     DeleteRevision,
+    DeleteVersion,
     EnsureAdminSecret,
+    EnsureMonitor,
     EnsureRevision,
     EnsureService,
+    FlipPods,
     Retire,
     SetAliases,
+    StageVersion,
     TagVersion,
+    UnstagePods,
 )
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.errors import ApiError
@@ -133,14 +140,21 @@ class _Run:
                 await create_check_job(children, spec, owner, action)
             case DeleteJob():
                 await delete_job(children, action)
-            case Retire():
-                return await retire(children, owner, action, self._session, port=spec.serving.port)
-            case SetAliases() | TagVersion():
+            case EnsureMonitor():
+                await ensure_monitor(children, spec, owner)
+            case DeleteMonitor():
+                await delete_monitor(children, owner)
+            case Retire() | StageVersion() | FlipPods() | UnstagePods():
+                return await tell(children, owner, action, self._session, port=spec.serving.port)
+            case SetAliases() | TagVersion() | DeleteVersion():
                 await self._register(action)
         return []
 
-    async def _register(self, action: SetAliases | TagVersion) -> None:
+    async def _register(self, action: SetAliases | TagVersion | DeleteVersion) -> None:
         registry, model = await self._registry(), self._spec.model.name
+        if isinstance(action, DeleteVersion):
+            await registry.delete_version(model, action.version)
+            return
         if isinstance(action, TagVersion):
             await registry.set_version_tag(model, action.version, action.key, action.value)
             return
@@ -163,5 +177,7 @@ def _name(action: Action) -> str:
             return f"CreateCheckJob {check} {update.number}"
         case TagVersion(version=version, key=key):
             return f"TagVersion {version} {key}"
+        case DeleteVersion(version=version):
+            return f"DeleteVersion {version}"
         case _:
             return type(action).__name__

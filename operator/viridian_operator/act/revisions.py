@@ -7,15 +7,17 @@ from viridian_operator.act.errors import NameTaken, StillReferred
 from viridian_operator.act.manifests.deployment import deployment
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.revision import (
-    GOLDEN_FILE,
+    NO_GOLDEN,
     disruption_budget,
     record,
     record_data,
     recorded_deployment,
     recovered_deployment,
+    serves,
     sized,
 )
 from viridian_operator.api import names
+from viridian_operator.api.serves import read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Revision
 from viridian_operator.decide.decision import DeleteRevision, EnsureRevision
@@ -23,7 +25,8 @@ from viridian_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, POD_DISRUPT
 
 
 async def ensure_revision(children: Children, spec: ModelUpdateSpec, owner: Owner, action: EnsureRevision) -> None:
-    """Record first, then the Deployment that is taken from it, then its disruption budget."""
+    """Record first, then which version to serve where that changes, then the Deployment that is taken from the record,
+    then its disruption budget."""
     revision = action.revision
     config_map = await children.find(CONFIG_MAP, revision.deployment)
     if config_map is not None and not children.owns(config_map):
@@ -31,11 +34,14 @@ async def ensure_revision(children: Children, spec: ModelUpdateSpec, owner: Owne
     rendered = recorded_deployment(config_map) if config_map else None
     if config_map is None or rendered is None:
         rendered = await _render(children, spec, owner, revision)
-        data = record_data(spec, revision, rendered, action.golden or _golden_of_twin(children, revision))
+        data = record_data(spec, revision, rendered, _golden(children, action, revision.digest))
     else:
         data = config_map["data"]
     await children.ensure(record(spec, owner, revision, data))
-    await children.ensure(sized(rendered, spec, owner, replicas=action.replicas, role=action.role))
+    if revision.swappable:
+        await _ensure_serves(children, spec, owner, action)
+    serving = revision if revision.swappable else None
+    await children.ensure(sized(rendered, spec, owner, replicas=action.replicas, role=action.role, serving=serving))
     await children.ensure(disruption_budget(spec, owner, revision))
 
 
@@ -49,13 +55,24 @@ async def _render(children: Children, spec: ModelUpdateSpec, owner: Owner, revis
     return recovered_deployment(live)
 
 
-def _golden_of_twin(children: Children, revision: Revision) -> str:
-    """Golden requests from another revision of the same digest, so that a Redeploy needs no registry."""
-    for config_map in children.seen(CONFIG_MAP):
-        annotations = config_map["metadata"].get("annotations") or {}
-        if annotations.get(names.ANNOTATION_DIGEST) == revision.digest:
-            return str((config_map.get("data") or {}).get(GOLDEN_FILE, ""))
-    return ""
+async def _ensure_serves(children: Children, spec: ModelUpdateSpec, owner: Owner, action: EnsureRevision) -> None:
+    """Golden requests that nobody can tell yet are left out: those of a candidate come with a later pass."""
+    revision, name = action.revision, names.serves(action.revision.deployment)
+    live = await children.find(CONFIG_MAP, name)
+    if live is not None and not children.owns(live):
+        raise NameTaken(CONFIG_MAP.kind, name)
+    golden = {digest: _golden(children, action, digest) for digest in (revision.digest, *action.standby)}
+    standby = {digest: golden[digest] for digest in action.standby if golden[digest]}
+    await children.ensure(serves(spec, owner, revision, golden[revision.digest], standby))
+
+
+def _golden(children: Children, action: EnsureRevision, digest: str) -> str:
+    """Golden requests of a digest: as the registry told in this pass, or as a record of ours has them, so that neither
+    a Redeploy nor the way back needs the registry; "" if nobody can tell."""
+    if action.golden_of == digest:
+        return action.golden or NO_GOLDEN
+    said = (read_serves(config_map) for config_map in children.seen(CONFIG_MAP))
+    return next((each.golden[digest] for each in said if each and digest in each.golden), "")
 
 
 async def delete_revision(children: Children, spec: ModelUpdateSpec, owner: Owner, action: DeleteRevision) -> None:
@@ -77,4 +94,5 @@ async def delete_revision(children: Children, spec: ModelUpdateSpec, owner: Owne
             raise StillReferred(f"Service {name} selects revision {action.revision}, which was to be deleted")
     await children.delete(POD_DISRUPTION_BUDGET, action.deployment)
     await children.delete(DEPLOYMENT, action.deployment)
+    await children.delete(CONFIG_MAP, names.serves(action.deployment))
     await children.delete(CONFIG_MAP, action.deployment)

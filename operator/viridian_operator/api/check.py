@@ -17,7 +17,9 @@ from viridian_operator.api.follow import OUTPUTS
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
-from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy, Trigger
+from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy
+from viridian_operator.api.status import Offsets
+from viridian_operator.api.trigger import Trigger
 
 _SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC, Strategy.REGISTRY)
 _SHORTEST_POLL: Final = timedelta(seconds=5)
@@ -30,7 +32,6 @@ _PLACEHOLDERS: Final = (
     "previousVersion",
     "previousRevision",
 )
-_SUPPORTED_CAPACITIES: Final = (Capacity.SURGE, Capacity.AUTO, Capacity.RECREATE)
 
 
 def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
@@ -72,8 +73,10 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
         yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
     if spec.strategy is Strategy.PERIODIC and spec.trigger.schedule is None:
         yield "strategy Periodic needs trigger.schedule, e.g. 0 3 * * *"
-    if spec.strategy is Strategy.INCREMENTAL and not (spec.trigger.schedule or spec.trigger.new_events):
-        yield "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. newEvents: 20000"
+    trigger = spec.trigger
+    asks = (trigger.schedule, trigger.new_events, trigger.watermark_age, trigger.drift)
+    if spec.strategy is Strategy.INCREMENTAL and not any(asks):
+        yield "strategy Incremental needs trigger.newEvents, schedule, watermarkAge or drift, e.g. newEvents: 20000"
 
 
 def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
@@ -97,10 +100,22 @@ def _source(spec: ModelUpdateSpec) -> Iterator[str]:
     if spec.data and spec.data.max_events is not None and spec.data.start is Start.LATEST:
         yield "data.start Latest leaves nothing that data.maxEvents could bound: leave out one of them"
     stream = spec.data.source.redis_stream if spec.data else None
+    if spec.data and (spec.data.start is Start.OFFSETS) != bool(spec.data.start_offsets):
+        yield "data.start Offsets and data.startOffsets belong together: give both, or neither"
+    if spec.data and spec.data.start_offsets and spec.data.max_events is not None:
+        yield "data.startOffsets already say where the first window begins: leave data.maxEvents out"
+    if spec.data and spec.data.start_offsets and stream:
+        yield from _start_offsets(spec.data.start_offsets, stream.partitions)
     if spec.data and stream is None:
         yield "data.source names no event log: give redisStream"
     if stream and not _is_address(stream.url, "redis", "rediss"):
         yield f"data.source.redisStream.url {stream.url!r} is no address: write redis://HOST:PORT/DB"
+
+
+def _start_offsets(offsets: Offsets, partitions: int) -> Iterator[str]:
+    wanted = {str(partition) for partition in range(partitions)}
+    if set(offsets) != wanted:
+        yield f"data.startOffsets name partitions {sorted(offsets)}: name each of {sorted(wanted)}"
 
 
 def _trigger(trigger: Trigger) -> Iterator[str]:
@@ -120,8 +135,11 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
 
 
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:
-    if rollout.capacity not in _SUPPORTED_CAPACITIES:
-        yield f"rollout.capacity {rollout.capacity} is not supported yet: use Surge, Auto or Recreate"
+    if rollout.capacity is Capacity.HOT_SWAP and identity is not IdentityPolicy.DIGEST:
+        yield (
+            "rollout.capacity HotSwap needs pods that tell what they have loaded: "
+            "set serving.identity to Digest, or use Surge"
+        )
     if rollout.capacity is Capacity.RECREATE and rollout.approval.mode is ApprovalMode.MANUAL:
         yield (
             "rollout.capacity Recreate stops what serves before the candidate starts, so that it cannot wait for "

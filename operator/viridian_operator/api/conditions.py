@@ -10,8 +10,8 @@ from viridian_operator.api.status import Condition
 
 
 class Type(StrEnum):
-    """Condition types; ``Reconciling``, ``Stalled``, ``Stale``, ``Drifted`` and ``InvariantViolated`` are absent when
-    fine (kstatus)."""
+    """Condition types; ``Reconciling``, ``Stalled``, ``Stale``, ``Drifted``, ``DriftUnwatched`` and
+    ``InvariantViolated`` are absent when fine (kstatus). ``Drifted`` is of aliases, not of data."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -23,6 +23,7 @@ class Type(StrEnum):
     STALE = "Stale"
     DRIFTED = "Drifted"
     IDENTITY_UNPROVEN = "IdentityUnproven"
+    DRIFT_UNWATCHED = "DriftUnwatched"
     INVARIANT_VIOLATED = "InvariantViolated"
 
 
@@ -44,6 +45,9 @@ class Reason(StrEnum):
     FIRST_MODEL = "FirstModel"
     SCHEDULE = "Schedule"
     NEW_EVENTS = "NewEvents"
+    WATERMARK_AGE = "WatermarkAge"
+    DRIFT = "Drift"
+    TRIGGER_SKIPPED = "TriggerSkipped"
     SPEC_CHANGED = "SpecChanged"
     REQUESTED = "Requested"
     TEMPLATE_CHANGED = "TemplateChanged"
@@ -102,15 +106,20 @@ class Reason(StrEnum):
     ROLLING_BACK = "RollingBack"
     ROLLBACK_BLOCKED = "RollbackBlocked"
     REVISION_FAILED = "RevisionFailed"
+    NOT_SWAPPABLE = "NotSwappable"
     # ends by people
     ABORTED = "Aborted"
     REJECTED = "Rejected"
     SUPERSEDED = "Superseded"
+    # monitor of the loss
+    MONITOR_NOT_READY = "MonitorNotReady"
+    NO_LOSS = "NoLoss"
     # drift and repair
     ROLLED_BACK_BY_REQUEST = "RolledBackByRequest"
     ALIAS_DRIFT = "AliasDrift"
     ALIAS_PENDING = "AliasPending"
     SELECTOR_RESTORED = "SelectorRestored"
+    RECORD_RESTORED = "RecordRestored"
     STANDING_IN = "StandingIn"
     STATUS_RECOVERED = "StatusRecovered"
     READINESS_ONLY = "ReadinessOnly"

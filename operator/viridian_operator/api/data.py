@@ -26,6 +26,24 @@ _NEWEST = rule(
     "!has(self.maxEvents) || !has(self.start) || self.start != 'Latest'",
     "start: Latest leaves nothing that maxEvents could bound: leave out one of them",
 )
+_BOUNDED = rule(
+    "!has(self.maxEvents) || !has(self.startOffsets)",
+    "startOffsets already say where the first window begins: leave maxEvents out",
+)
+_OFFSETS = rule(
+    "(has(self.start) && self.start == 'Offsets') == has(self.startOffsets)",
+    "start: Offsets and startOffsets belong together, e.g. start: Offsets, startOffsets: {'0': 1200@1700000000000-0}",
+)
+_EVERY_PARTITION = rule(
+    "!has(self.startOffsets) || !has(self.source.redisStream) || !has(self.source.redisStream.partitions)"
+    " || self.startOffsets.size() == self.source.redisStream.partitions",
+    "startOffsets name a position for every partition of the stream: '0', '1', … up to partitions - 1",
+)
+_POSITION = rule(
+    "self.matches('^[0-9]+@[0-9]+-[0-9]+$')",
+    "not a position in a Redis stream: write ENTRIES@ID, e.g. 1200@1700000000000-0 (0@0-0 is the beginning), "
+    "as in status.champion.watermark of a ModelUpdate of the same stream",
+)
 _DISTINCT = rule(
     "!has(self.categorical) || (self.categorical.all(x, self.categorical.exists_one(y, x == y))"
     " && (!has(self.numeric) || self.numeric.all(x, self.numeric.exists_one(y, x == y)"
@@ -39,6 +57,7 @@ class Start(StrEnum):
 
     EARLIEST = "Earliest"
     LATEST = "Latest"
+    OFFSETS = "Offsets"
 
 
 class RedisStream(ApiModel):
@@ -97,16 +116,24 @@ class Replay(ApiModel):
     ratio: float = Field(default=0.0, ge=0, le=10, description="replayed events per new event")
 
 
+Position = Annotated[str, Field(max_length=64, json_schema_extra=checked(_POSITION))]
+
+
 class Data(ApiModel):
     """Where training events come from."""
 
-    model_config = ConfigDict(json_schema_extra=checked(_NEWEST))
+    model_config = ConfigDict(json_schema_extra=checked(_NEWEST, _BOUNDED, _OFFSETS, _EVERY_PARTITION))
 
     source: Source
     event_schema: EventSchema = Field(default=EventSchema(), alias="schema")
     holdout: Holdout = Holdout()
     replay: Replay = Replay()
     start: Start = Field(default=Start.EARLIEST, description="where the first window begins")
+    start_offsets: dict[str, Position] | None = Field(
+        default=None,
+        max_length=256,
+        description="position per partition where the first window begins, for start: Offsets",
+    )
     max_events: int | None = Field(
         default=None,
         ge=1,

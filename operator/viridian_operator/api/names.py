@@ -28,6 +28,9 @@ ANNOTATION_EVENT_TIME: Final = "viridian.dev/event-time"
 ANNOTATION_WINDOW: Final = "viridian.dev/window"
 #: on a Service: the revision that Viridian last made it select, which tells an edit of the selector from an old status
 ANNOTATION_SELECTED: Final = "viridian.dev/selected"
+#: on a Deployment whose pods take versions: the ConfigMap that says which; on that ConfigMap: graph of the version
+ANNOTATION_SERVES: Final = "viridian.dev/serves"
+ANNOTATION_GRAPH: Final = "viridian.dev/graph"
 ANNOTATION_PARENT: Final = "viridian.dev/parent"
 
 #: Port of both Services.
@@ -40,6 +43,11 @@ NAME_LIMIT: Final = 40
 def deployment(name: str, revision: str) -> str:
     """The Deployment of one revision; its ConfigMap and PodDisruptionBudget are named alike."""
     return f"{name}-{revision}"
+
+
+def serves(deployment: str) -> str:
+    """The ConfigMap that says which version the pods of a Deployment serve, where that changes."""
+    return f"{deployment}-serves"
 
 
 def active_service(name: str, wanted: str | None) -> str:
@@ -60,6 +68,11 @@ def job(name: str, task: str, number: int, attempt: int) -> str:
 def check_job(name: str, check: str, number: int) -> str:
     """The Job of a health check in the bake of an update; check names are too long for the names of Jobs."""
     return f"{name}-check-{number}-{hashlib.sha256(check.encode()).hexdigest()[:6]}"
+
+
+def drift_monitor(name: str) -> str:
+    """The Deployment of the drift monitor."""
+    return f"{name}-drift"
 
 
 def admin_secret(name: str) -> str:

@@ -140,9 +140,10 @@ class Rollout(ApiModel):
 
     capacity: Capacity = Field(
         default=Capacity.AUTO,
-        description="Surge runs both revisions side by side; Auto gives up the previous revision first; "
-        "Recreate stops what serves before the candidate starts, an outage in every update; "
-        "HotSwap is not supported yet (Stalled, InvalidSpec)",
+        description="Surge runs both revisions side by side; Auto gives up the previous revision first, and hot swaps "
+        "where there is no room for a second one; HotSwap loads a candidate with the same graph, schema and template "
+        "into the pods that serve, and rolls out any other like Surge; "
+        "Recreate stops what serves before the candidate starts, an outage in every update",
     )
     approval: Approval = Approval()
     preview: Preview = Preview()

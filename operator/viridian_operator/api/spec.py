@@ -14,20 +14,13 @@ from viridian_operator.api.gate import Gate
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.serving import Serving
 from viridian_operator.api.training import Evaluation, Training
+from viridian_operator.api.trigger import Trigger
 from viridian_operator.api.validation import HTTP, NO_CREDENTIALS, POSITIVE, checked, rule
 
 _SAME_MODEL = rule("self == oldSelf", "model.name never changes: create another ModelUpdate for another model")
 _MODEL_NAME = rule(
     "!self.contains('/') && !self.contains(':')",
     "MLflow allows neither / nor : in the name of a model: use - instead",
-)
-_CRON = rule(
-    "self.matches('^ *[^ ]+( +[^ ]+){4} *$')",
-    "a schedule has five fields: minute, hour, day of month, month, day of week, e.g. */15 * * * *",
-)
-_JITTER = rule(
-    "!has(self.jitter) || has(self.schedule)",
-    "jitter spreads scheduled updates: give trigger.schedule, or leave jitter out",
 )
 _TRAINS = rule(
     "!(self.strategy in ['Incremental', 'Periodic']) || (has(self.data) && has(self.training))",
@@ -39,8 +32,9 @@ _PERIODIC = rule(
 )
 _INCREMENTAL = rule(
     "self.strategy != 'Incremental' || (has(self.trigger)"
-    " && (has(self.trigger.newEvents) || has(self.trigger.schedule)))",
-    "strategy Incremental needs trigger.newEvents or trigger.schedule, e.g. trigger: {newEvents: 20000}",
+    " && (has(self.trigger.newEvents) || has(self.trigger.schedule)"
+    " || has(self.trigger.watermarkAge) || has(self.trigger.drift)))",
+    "strategy Incremental needs trigger.newEvents, schedule, watermarkAge or drift, e.g. trigger: {newEvents: 20000}",
 )
 _FOLLOWS = rule(
     "(self.strategy == 'Registry') == has(self.follow)",
@@ -52,8 +46,10 @@ _TRAINS_NOTHING = rule(
 )
 _STARTS_NOTHING = rule(
     "self.strategy != 'Registry' || !has(self.trigger)"
-    " || (!has(self.trigger.schedule) && !has(self.trigger.newEvents))",
-    "trigger.schedule and trigger.newEvents start trainings, and strategy Registry trains nothing: leave them out",
+    " || (!has(self.trigger.schedule) && !has(self.trigger.newEvents)"
+    " && !has(self.trigger.watermarkAge) && !has(self.trigger.drift))",
+    "trigger.schedule, newEvents, watermarkAge and drift start trainings, and strategy Registry trains nothing: "
+    "leave them out",
 )
 _JUDGES = rule(
     "self.strategy != 'Registry' || has(self.data) == (has(self.evaluation) && has(self.evaluation.template))",
@@ -68,14 +64,6 @@ class Strategy(StrEnum):
     INCREMENTAL = "Incremental"
     ONLINE = "Online"
     REGISTRY = "Registry"
-
-
-class Concurrency(StrEnum):
-    """What a trigger does while an update is under way."""
-
-    FORBID = "Forbid"
-    REPLACE = "Replace"
-    QUEUE_LATEST = "QueueLatest"
 
 
 class DeletionPolicy(StrEnum):
@@ -103,6 +91,17 @@ class Model(ApiModel):
     )
 
 
+class Retention(ApiModel):
+    """How much of what this ModelUpdate trained stays in the registry."""
+
+    versions: int = Field(
+        ge=1,
+        le=10_000,
+        description="so many of the newest versions stay; older ones are deleted with their runs, unless they serve, "
+        "stand by, are named by an alias, judge others, or are in quarantine",
+    )
+
+
 class Registry(ApiModel):
     """The MLflow server."""
 
@@ -123,29 +122,7 @@ class Registry(ApiModel):
         description="what is done about an alias that somebody else moved: tell it, or move it back; to serve a "
         "version of one's choice, set pin",
     )
-
-
-class Trigger(ApiModel):
-    """What starts an update."""
-
-    model_config = ConfigDict(json_schema_extra=checked(_JITTER))
-
-    schedule: str | None = Field(
-        default=None, max_length=100, description="cron, five fields", json_schema_extra=checked(_CRON)
-    )
-    time_zone: str = Field(default="UTC", max_length=64, description="IANA name, e.g. Europe/Berlin")
-    jitter: Duration | None = Field(
-        default=None,
-        description="scheduled updates start up to so much later, each ModelUpdate always by the same part of it, so "
-        "that many with one schedule do not start at once; at most 1d",
-    )
-    new_events: int | None = Field(
-        default=None, ge=1, description="so many events after the last attempt start an update"
-    )
-    on_spec_change: bool = Field(default=False, description="a changed training, data or gate starts an update")
-    concurrency: Concurrency = Field(
-        default=Concurrency.QUEUE_LATEST, description="what a trigger does while an update is under way"
-    )
+    retention: Retention | None = Field(default=None, description="nothing is deleted without it")
 
 
 class Freshness(ApiModel):

@@ -94,8 +94,10 @@ class Revision(ApiModel):
 
     version: str
     digest: str
-    hash: str = Field(description="of version, digest and serving template")
+    hash: str = Field(description="of version, digest and template; of template and first update if it takes versions")
     template_hash: str = ""
+    graph: str = Field(default="", description="digest of the version's architecture, configuration and schema")
+    swappable: bool = Field(default=False, description="its pods take another version without a restart")
     deployment: str
     colour: Colour
     event_time: float | None = None
@@ -148,6 +150,7 @@ class Candidate(ApiModel):
     holdout: Window | None = None
     run_id: str | None = Field(default=None, alias="runID")
     events: dict[str, int] = {}
+    graph: str = Field(default="", description="digest of its architecture, configuration and schema, if known")
 
     @property
     def model(self) -> ModelRef:
@@ -185,8 +188,8 @@ class Intent(ApiModel):
     """A traffic switch that was decided, written before the Service changes."""
 
     id: str
-    source: str | None = Field(default=None, alias="from", description="revision hash")
-    target: str = Field(alias="to", description="revision hash")
+    source: str | None = Field(default=None, alias="from", description="revision hash; digest in a hot swap")
+    target: str = Field(alias="to", description="revision hash; digest in a hot swap")
     deadline: Time
 
 
@@ -252,14 +255,18 @@ class Update(ApiModel):
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")
     parent: ModelRef | None = None
     capacity: str = Field(default="", description="rollout.capacity when it started")
+    hot_swap: bool = Field(default=False, description="the pods that serve load the candidate beside what they serve")
+    room: str = Field(default="", description="why it is hot swapped, or is not although rollout.capacity is HotSwap")
     split: str = Field(default="", description="gate.split when it started")
     outage_seconds: float | None = Field(default=None, description="Recreate: longest time without an endpoint")
     attempts: Attempts = Attempts()
+    events: dict[str, int] = Field(default={}, description="counts of a training that failed for its data")
     candidate: Candidate | None = None
     evaluation: Evaluation | None = None
     green: Revision | None = None
     replicas: int | None = Field(default=None, description="full size of green, fixed when it is scaled")
     standby: int | None = Field(default=None, description="size that blue had before the switch, kept for a rollback")
+    restarts: int | None = Field(default=None, description="container restarts when a hot swap began")
     intent: Intent | None = None
     bake: Bake | None = None
     approved_by: str | None = None
@@ -317,6 +324,17 @@ class Champion(ApiModel):
     def model(self) -> ModelRef:
         """The version itself."""
         return ModelRef(version=self.version, digest=self.digest)
+
+
+class Detection(ApiModel):
+    """A rise of the loss of what serves, as the drift monitor found it."""
+
+    number: int = Field(description="of the detections of this ModelUpdate's monitor, from 1 on")
+    event_time: float = Field(description="of the event at which it was noticed")
+    before: float = Field(description="mean log loss before the rise")
+    after: float = Field(description="mean log loss since the rise")
+    events: int = Field(description="events since the rise, as far as they were needed to notice it")
+    version: str = Field(description="which answered the last of them")
 
 
 class Followed(ApiModel):
@@ -401,6 +419,7 @@ class ModelUpdateStatus(ApiModel):
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()
     followed: Followed | None = None
+    drift: Detection | None = Field(default=None, description="the last detection that an update answered")
     next_scheduled: Time | None = None
     origin: Offsets = Field(default={}, description="where the first window of every lineage begins")
     gaps: list[Gap] = Field(default=[], description="windows that were skipped by request")
@@ -408,6 +427,7 @@ class ModelUpdateStatus(ApiModel):
     recovering: str | None = Field(default=None, description="version found serving while status was lost")
     failed_revision: str | None = Field(default=None, description="revision hash that a Redeploy failed with")
     aliases: Aliases = Aliases()
+    swept: str = Field(default="", description="update and retention after which the registry was last cleaned up")
     owed_tags: list[OwedTag] = Field(default=[], description="verdicts and quarantines that the registry must hear of")
     quarantine: list[Quarantined] = []
     last_request: Request | None = None

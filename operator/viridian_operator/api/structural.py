@@ -30,6 +30,7 @@ _KEPT: Final = (
     "maxLength",
     "minItems",
     "maxItems",
+    "maxProperties",
     "required",
     "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys",

@@ -14,8 +14,8 @@ def check_aliases(d: Draft) -> None:
         return
     other = {alias: found.get(alias, "") for alias, version in aliases.wanted.items() if found.get(alias) != version}
     if not aliases.confirmed:
-        if not other:
-            d.put(aliases=aliases.but(confirmed=True, foreign={}))
+        if not set(other) - left_alone(d):
+            d.put(aliases=aliases.but(confirmed=True, foreign=other))
         return
     if other and d.spec.registry.drift_policy is AliasDrift.RESTORE:
         d.put(aliases=aliases.but(confirmed=False))
@@ -27,3 +27,8 @@ def check_aliases(d: Draft) -> None:
                 f"alias {alias} was moved to version {version or 'none'} by somebody else",
                 warn=True,
             )
+
+
+def left_alone(d: Draft) -> set[str]:
+    """Aliases that somebody else moved, and that nothing but a promotion moves again."""
+    return set() if d.spec.registry.drift_policy is AliasDrift.RESTORE else set(d.status.aliases.foreign)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from viridian_operator.api.rollout import Capacity
+from viridian_operator.api.serving import IdentityPolicy
+from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Update
 
 
@@ -14,3 +16,15 @@ def replaces(update: Update | None) -> bool:
     quarantine hold as ever.
     """
     return update is not None and update.capacity == Capacity.RECREATE
+
+
+def swaps(update: Update | None) -> bool:
+    """Whether the pods that serve load the candidate beside what they serve: one Deployment, one revision hash, two
+    versions. A ready pod answers ``from`` or ``to``, and only ``to`` after the switch."""
+    return update is not None and update.hot_swap
+
+
+def takes_versions(spec: ModelUpdateSpec) -> bool:
+    """Whether a Deployment that is made now takes other versions later, without a restart of its pods."""
+    may = spec.rollout.capacity in (Capacity.HOT_SWAP, Capacity.AUTO)
+    return may and spec.serving.identity is IdentityPolicy.DIGEST

@@ -37,13 +37,17 @@ class EnsureRevision:
 
     The pod template is rendered once, kept in the revision's immutable ConfigMap and taken from
     there ever after, so that neither a changed spec nor a new operator restarts what serves.
+    Where pods take versions without a restart, a second ConfigMap says that they serve ``revision``.
     """
 
     revision: Revision
     role: str
     replicas: int
-    #: golden requests for the ConfigMap, only used when it is created
+    #: golden requests that the registry told, of the version with digest ``golden_of``
     golden: str = ""
+    golden_of: str = ""
+    #: digests whose golden requests are kept, since the pods may be told to serve them next
+    standby: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,16 @@ class DeleteJob:
 
 
 @dataclass(frozen=True)
+class EnsureMonitor:
+    """The Deployment of the drift monitor exists."""
+
+
+@dataclass(frozen=True)
+class DeleteMonitor:
+    """Drift is not watched any more."""
+
+
+@dataclass(frozen=True)
 class SetAliases:
     """Registry aliases, written last."""
 
@@ -111,12 +125,42 @@ class TagVersion:
 
 
 @dataclass(frozen=True)
+class DeleteVersion:
+    """A version of the registry that retention does not keep, with the run that made it."""
+
+    version: str
+
+
+@dataclass(frozen=True)
 class Retire:
     """Tell the pods of a revision that callers should leave (or may stay)."""
 
     revision: str
     pods: tuple[str, ...]
     retired: bool
+
+
+@dataclass(frozen=True)
+class StageVersion:
+    """Tell pods (IPs) to load the version of ``revision`` beside what they serve."""
+
+    revision: Revision
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FlipPods:
+    """Tell pods (IPs) to serve the version of ``revision`` that they have loaded."""
+
+    revision: Revision
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class UnstagePods:
+    """Tell pods (IPs) to give up what they loaded beside what they serve."""
+
+    pods: tuple[str, ...]
 
 
 Action = (
@@ -127,9 +171,15 @@ Action = (
     | CreateJob
     | CreateCheckJob
     | DeleteJob
+    | EnsureMonitor
+    | DeleteMonitor
     | SetAliases
     | TagVersion
+    | DeleteVersion
     | Retire
+    | StageVersion
+    | FlipPods
+    | UnstagePods
 )
 
 
@@ -145,6 +195,8 @@ class Decision:
     wake_at_total: int | None = None
     #: wake up when the followed alias names another version than this ("" for none); None: nothing is followed
     wake_off_version: str | None = None
+    #: wake up when the monitor has detected drift another number of times; None: drift is not asked about
+    wake_off_drift: int | None = None
     #: names of the invariants that did not hold when this pass looked
     violated: tuple[str, ...] = ()
     #: one line for the log: what was decided and why

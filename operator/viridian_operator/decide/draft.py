@@ -29,6 +29,7 @@ class Draft:
     wake_at: datetime | None = None
     wake_at_total: int | None = None
     wake_off_version: str | None = None
+    wake_off_drift: int | None = None
     #: what is waited for between updates, if not for a trigger
     waiting: str = ""
     #: why no update can start although something asks for one
@@ -79,6 +80,11 @@ class Draft:
     def ask_again(self) -> None:
         """Wake up for another try at something that no event tells of: the registry, the event log."""
         self.look_after(ASK_AGAIN)
+
+    def look_when(self, total: int) -> None:
+        """Wake up once the event log holds so many events, at the latest."""
+        if self.wake_at_total is None or total < self.wake_at_total:
+            self.wake_at_total = total
 
     def enter(self, phase: Phase, message: str, *, limit: timedelta | None, reason: Reason | None = None) -> None:
         """Go to the next phase, which ends ``limit`` from now at the latest."""

@@ -16,10 +16,12 @@ from viridian_operator.api.status import (
     ModelRef,
     Phase,
     Quarantined,
+    Revision,
     Update,
 )
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.tags import QUARANTINE, owe_tag
+from viridian_operator.decide.hashing import revision_hash
+from viridian_operator.decide.tags import PROMOTED, QUARANTINE, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -50,10 +52,15 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
     )
     _give_up(d, done)
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
-        d.put(failed_revision=update.green.hash)
+        d.put(failed_revision=what_failed(update.green))
     if update.quarantine and update.candidate and update.kind in CONTENDS:
         quarantine(d, update.candidate.model, done.reason)
     d.note(reason, f"update {update.number} {phase}: {message}", warn=phase is not Phase.SUCCEEDED)
+
+
+def what_failed(revision: Revision) -> str:
+    """Names version and template of a failed Redeploy, however its Deployment is named."""
+    return revision_hash(revision.version, revision.digest, revision.template_hash)
 
 
 def _give_up(d: Draft, update: Update) -> None:
@@ -79,7 +86,7 @@ def _entry(update: Update) -> HistoryEntry:
         digest=candidate.digest if candidate else None,
         verdict=evaluation.verdict if evaluation else None,
         difference=evaluation.difference if evaluation else {},
-        events=candidate.events if candidate else {},
+        events=candidate.events if candidate else update.events,
         started_at=update.started_at,
         finished_at=update.finished_at or update.phase_since,
         phases=update.phases,
@@ -148,6 +155,7 @@ def _crown(d: Draft, champion: Champion, *, full: bool) -> None:
         since_full=0 if full else d.status.since_full + 1,
         reference=champion.model if full else reference or champion.model,
     )
+    owe_tag(d, champion.version, PROMOTED, str(d.update.number))
     aliases = {"champion": champion.version}
     if old:
         aliases["previous"] = old.version
@@ -167,6 +175,8 @@ def _dethrone(d: Draft, digest: str) -> None:
 
 def want_aliases(d: Draft, aliases: dict[str, str]) -> None:
     """Owe the registry these aliases until it is seen to have them."""
-    wanted = {**d.status.aliases.wanted, **aliases}
-    if wanted != d.status.aliases.wanted:
-        d.put(aliases=d.status.aliases.but(wanted=wanted, confirmed=False))
+    old = d.status.aliases
+    wanted = {**old.wanted, **aliases}
+    if wanted != old.wanted:
+        foreign = {alias: version for alias, version in old.foreign.items() if alias not in aliases}
+        d.put(aliases=old.but(wanted=wanted, confirmed=False, foreign=foreign))

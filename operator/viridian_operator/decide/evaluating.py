@@ -44,6 +44,10 @@ def _watch(d: Draft, job: JobView) -> None:
         failed(d, job, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
     elif job.state is JobState.COMPLETE:
         _complete(d, job)
+    elif job.state is JobState.SUSPENDED:
+        d.put_update(attempts=d.update.attempts.but(judging=False))
+        queued = d.spec.evaluation.deadlines.queued
+        d.enter(Phase.EVALUATING, f"{job.name} is suspended by its queue", limit=queued)
     elif d.overdue:
         finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
 

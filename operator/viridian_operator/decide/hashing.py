@@ -36,6 +36,11 @@ def revision_hash(version: str, digest: str, template: str) -> str:
     return short_hash({"version": version, "digest": digest, "template": template})
 
 
+def swappable_hash(template: str, update: int) -> str:
+    """Hash that names a revision whose pods take versions: template hash and the update that made its Deployment."""
+    return short_hash({"template": template, "update": update})
+
+
 def inputs_hash(spec: ModelUpdateSpec) -> str:
     """Hash of what decides how a candidate is made and judged."""
     parts = (spec.training, spec.data, spec.gate)

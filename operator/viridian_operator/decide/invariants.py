@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import CONTENDS, Kind, ModelUpdateStatus, Phase, Update
-from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.capacity import replaces, swaps
 from viridian_operator.decide.gaps import begin_after
-from viridian_operator.decide.observation import Observation
+from viridian_operator.decide.observation import Observation, PodView
 
 _MOVING = frozenset({Phase.SWITCHING, Phase.ROLLING_BACK})
 _SWITCHED = frozenset({Phase.SWITCHING, Phase.BAKING})
@@ -100,7 +100,8 @@ def intent_recorded(p: Picture) -> str:
     if update is None or update.phase not in _MOVING:
         return ""
     target = update.green if update.phase is Phase.SWITCHING else p.status.previous
-    if update.intent is not None and target is not None and update.intent.target == target.hash:
+    wanted = (target.digest if swaps(update) else target.hash) if target else ""
+    if update.intent is not None and target is not None and update.intent.target == wanted:
         return ""
     return f"update {update.number} is {update.phase} without an intent for {target.hash if target else 'a revision'}"
 
@@ -128,7 +129,8 @@ def green_is_active(p: Picture) -> str:
     update, active = p.status.update, p.status.active
     if update is None or update.phase not in _STANDING_BY:
         return ""
-    if active is not None and update.green is not None and active.hash == update.green.hash:
+    green = update.green
+    if active is not None and green is not None and (active.hash, active.model) == (green.hash, green.model):
         return ""
     return f"update {update.number} is {update.phase}, but {active.hash if active else 'nothing'} is active"
 
@@ -136,7 +138,7 @@ def green_is_active(p: Picture) -> str:
 def roles_distinct(p: Picture) -> str:
     """What stands by for a rollback is another revision than the one it would replace (6)."""
     active, previous = p.status.active, p.status.previous
-    if active is None or previous is None or active.hash != previous.hash:
+    if active is None or previous is None or (active.hash, active.digest) != (previous.hash, previous.digest):
         return ""
     return f"revision {active.hash} is active and previous at once"
 
@@ -157,7 +159,10 @@ def quarantine_respected(p: Picture) -> str:
 
 
 def lineage_together(p: Picture) -> str:
-    """Champion, watermark and wanted alias move together, with promotions only (8)."""
+    """Champion, watermark and wanted alias move together, with promotions only (8).
+
+    What is followed may be the champion already, which a pin or a person had taken out of service.
+    """
     update, champion = p.status.update, p.status.champion
     if champion is None:
         return ""
@@ -168,10 +173,53 @@ def lineage_together(p: Picture) -> str:
         return ""
     crowned = champion.model == update.candidate.model
     if update.phase is not Phase.SUCCEEDED:
-        return f"update {update.number} is {update.phase}, but its version is champion" if crowned else ""
+        early = crowned and update.parent != champion.model
+        return f"update {update.number} is {update.phase}, but its version is champion" if early else ""
     if crowned and champion.watermark == update.candidate.trained_to:
         return ""
     return f"update {update.number} succeeded, but champion or watermark is another one's"
+
+
+def record_before_flip(p: Picture) -> str:
+    """No pod is told to serve another version before the ConfigMap says so to those that start (4, hot swap).
+
+    Judged by what Viridian itself wrote there: an edit is restored in this pass.
+    """
+    update = p.status.update
+    if update is None or update.green is None or not swaps(update) or update.phase not in _SWITCHED:
+        return ""
+    deployment = p.seen.deployment_of(update.green.hash)
+    serves = deployment.serves if deployment else None
+    if serves is None or serves.digest == update.green.digest:
+        return ""
+    flipped = [pod for pod in p.seen.pods_of(update.green.hash) if _serves(pod, update.green.digest)]
+    if update.phase is Phase.SWITCHING and not flipped:
+        return ""
+    return f"{len(flipped)} pods serve version {update.green.version}, but ConfigMap and status name {serves.version}"
+
+
+def from_or_to_answers(p: Picture) -> str:
+    """In a hot swap a ready pod answers with the old or the new version, and only with the new one while it bakes (1).
+
+    Judged by what pods have loaded: one that names another digest than it holds is found by its proof.
+    """
+    update, active, previous = p.status.update, p.status.active, p.status.previous
+    if update is None or update.green is None or not swaps(update) or update.phase not in _SWITCHED | _MOVING:
+        return ""
+    old = active if update.phase is Phase.SWITCHING else previous
+    allowed = {update.green.digest} | ({old.digest} if old and update.phase is not Phase.BAKING else set())
+    for pod in p.seen.pods_of(update.green.hash):
+        if pod.ready and pod.identity and not any(_serves(pod, digest) for digest in allowed) and _honest(pod):
+            return f"{pod.name} serves version {pod.identity.version} during {update.phase}"
+    return ""
+
+
+def _serves(pod: PodView, digest: str) -> bool:
+    return pod.identity is not None and pod.identity.digest == digest
+
+
+def _honest(pod: PodView) -> bool:
+    return pod.identity is not None and pod.identity.resident(pod.identity.digest) is not None
 
 
 def windows_contiguous(p: Picture) -> str:
@@ -212,6 +260,8 @@ INVARIANTS: dict[str, Callable[[Picture], str]] = {
     "IntentRecorded": intent_recorded,
     "BlueAtFullSize": blue_at_full_size,
     "GreenIsActive": green_is_active,
+    "RecordBeforeFlip": record_before_flip,
+    "FromOrToAnswers": from_or_to_answers,
     "RolesDistinct": roles_distinct,
     "QuarantineRespected": quarantine_respected,
     "LineageTogether": lineage_together,

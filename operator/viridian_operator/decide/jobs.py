@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -70,6 +71,13 @@ def classify(job: JobView) -> Verdict:
     return Verdict(Failure.CODE, Reason.CODE_FAILED, text)
 
 
+def counts_of(job: JobView) -> dict[str, int]:
+    """Counts of events that a failed Job told: what is no whole number is left out, as images may differ."""
+    found = (job.result or {}).get("events")
+    items = found.items() if isinstance(found, Mapping) else ()
+    return {str(name): value for name, value in items if isinstance(value, int) and not isinstance(value, bool)}
+
+
 def retry_at(attempts: Attempts, since: datetime) -> datetime:
     """When the Job of the present attempt may be created; later with each infrastructure failure."""
     failures = attempts.infrastructure + attempts.code
@@ -104,6 +112,8 @@ def failed(d: Draft, job: JobView, *, again: Phase, limit: timedelta) -> None:
     training = d.spec.training
     attempts = d.update.attempts
     retries = training.retries if training else Retries()  # a followed version is judged without training
+    if counts := counts_of(job):
+        d.put_update(events=counts)
     if verdict.failure is Failure.FINAL:
         finish(d, Phase.FAILED, verdict.reason, verdict.message)
         return

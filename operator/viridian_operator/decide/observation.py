@@ -11,7 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from viridian_operator.api.status import CheckResult, ModelRef, Offsets, Window
+from viridian_operator.api.serves import Serves
+from viridian_operator.api.status import CheckResult, Detection, ModelRef, Offsets, Window
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class DeploymentView:
     current: bool = True
     #: why the controller cannot make pods, as a quota or an admission webhook said
     failure: str = ""
+    #: its pods take another version without a restart; what they should serve says ``serves`` (None: cannot be read)
+    swappable: bool = False
+    serves: Serves | None = None
 
 
 class PodTrouble(StrEnum):
@@ -50,6 +54,29 @@ class PodTrouble(StrEnum):
     INFRASTRUCTURE = "Infrastructure"
 
 
+class Role(StrEnum):
+    """What a version that a pod has loaded is to it."""
+
+    CURRENT = "Current"
+    PREVIOUS = "Previous"
+    STAGED = "Staged"
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A version in the memory of a pod, or on its way there."""
+
+    role: Role
+    version: str
+    digest: str
+    #: loaded, verified and warmed up
+    ready: bool
+    #: its load has failed; ``trouble`` if the reason is a known one
+    failed: bool = False
+    trouble: PodTrouble | None = None
+    message: str = ""
+
+
 @dataclass(frozen=True)
 class Identity:
     """What a pod says about itself."""
@@ -60,6 +87,18 @@ class Identity:
     phase: str = ""
     retired: bool = False
     error: str = ""
+    #: None: its image knows no hot swaps
+    residents: tuple[Resident, ...] | None = None
+
+    def resident(self, digest: str) -> Resident | None:
+        """The version with this digest in its memory, the furthest one if there are two."""
+        found = [each for each in self.residents or () if each.digest == digest]
+        return next((each for each in found if each.ready), found[0] if found else None)
+
+    @property
+    def staged(self) -> Resident | None:
+        """The version that it loads or has loaded beside what it serves."""
+        return next((each for each in self.residents or () if each.role is Role.STAGED), None)
 
 
 @dataclass(frozen=True)
@@ -158,6 +197,25 @@ class LogHeads:
 
 
 @dataclass(frozen=True)
+class DriftView:
+    """What the drift monitor says; both empty: nothing, or it was not asked."""
+
+    #: the newest one
+    detection: Detection | None = None
+    #: why it cannot tell
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MonitorView:
+    """The Deployment of the drift monitor."""
+
+    available: bool
+    #: why the controller cannot make its pod
+    failure: str = ""
+
+
+@dataclass(frozen=True)
 class RegisteredVersion:
     """A version of the registered model, with the tags that Viridian uses."""
 
@@ -171,6 +229,8 @@ class RegisteredVersion:
     event_time: float | None = None
     kind: str = ""
     golden: str = ""
+    #: digest of architecture, configuration and schema; "" if the version does not say
+    graph: str = ""
     #: verdict and quarantine, as far as they were written
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -198,6 +258,8 @@ class Registry:
     #: what ``spec.follow`` names; None if it was not asked for, or names nothing (``unfollowed``)
     followed: RegisteredVersion | None = None
     unfollowed: bool = False
+    #: all versions of the model, when retention asks; None: not asked
+    everything: tuple[RegisteredVersion, ...] | None = None
 
     def lacks(self, asked: str) -> bool:
         """Whether the registry was asked for this very thing and said that there is none."""
@@ -239,6 +301,8 @@ class Observation:
     #: None: no source, or not read; see ``heads_error``
     heads: LogHeads | None = None
     heads_error: str = ""
+    drift: DriftView = DriftView()
+    monitor: MonitorView | None = None
     registry: Registry = Registry()
     #: results of health checks that came in since the last pass; None: none did
     checks: tuple[CheckResult, ...] | None = None

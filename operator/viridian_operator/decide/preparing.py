@@ -7,40 +7,69 @@ from datetime import timedelta
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import deployment
 from viridian_operator.api.rollout import ApprovalMode, OnExpiry
-from viridian_operator.api.status import Colour, Kind, Phase, Revision
-from viridian_operator.decide.capacity import replaces
+from viridian_operator.api.status import Candidate, Colour, Kind, Phase, Revision
+from viridian_operator.decide.capacity import replaces, swaps, takes_versions
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
-from viridian_operator.decide.hashing import revision_hash, template_hash
+from viridian_operator.decide.hashing import revision_hash, swappable_hash, template_hash
 from viridian_operator.decide.revisions import fail_revision, fatal_trouble, green_of, obstacle, unproven
 from viridian_operator.decide.scaling import scale
+from viridian_operator.decide.swap_choice import swap_for_want_of_room, swap_if_chosen
 from viridian_operator.decide.traffic import stood_in_for
 
 
 def prepare(d: Draft) -> None:
-    """Fix the revision: version, digest and serving template, captured now."""
+    """Fix the revision: version, digest and serving template, captured now.
+
+    Raises
+    ------
+    LookupError
+        If the update has no candidate.
+    """
     candidate, status = d.update.candidate, d.status
     if candidate is None:
         raise LookupError(f"update {d.update.number} has no candidate to prepare")
-    template = template_hash(d.spec.serving)
-    name = revision_hash(candidate.version, candidate.digest, template)
-    green = Revision(
-        version=candidate.version,
-        digest=candidate.digest,
-        hash=name,
-        template_hash=template,
-        deployment=deployment(d.seen.name, name),
-        colour=status.active.colour.other if status.active else Colour.BLUE,
-        event_time=candidate.event_time,
-        since=d.now,
-    )
+    if swap_if_chosen(d, candidate):
+        return
+    green = _revision(d, candidate)
     # exactly one previous revision, and it gives way to green unless it has the traffic
     previous = status.previous if stood_in_for(d) else None
-    d.put(preview=green, previous=previous, seen={**status.seen, "template": template})
+    d.put(preview=green, previous=previous, seen={**status.seen, "template": green.template_hash})
     d.put_update(green=green)
     d.enter(Phase.PREPARING, f"starting version {green.version}", limit=_limit(d))
     where = "in place of" if replaces(d.update) else "beside"
     d.note(Reason.PREPARING, f"update {d.update.number} starts version {green.version} {where} what serves")
+
+
+def _revision(d: Draft, candidate: Candidate) -> Revision:
+    active, template = d.status.active, template_hash(d.spec.serving)
+    swappable = takes_versions(d.spec)
+    name = _free_hash(d, template) if swappable else revision_hash(candidate.version, candidate.digest, template)
+    return Revision(
+        version=candidate.version,
+        digest=candidate.digest,
+        hash=name,
+        template_hash=template,
+        graph=candidate.graph,
+        swappable=swappable,
+        deployment=deployment(d.seen.name, name),
+        colour=active.colour.other if active else Colour.BLUE,
+        event_time=candidate.event_time,
+        since=d.now,
+    )
+
+
+def _free_hash(d: Draft, template: str) -> str:
+    """Numbers of updates are never used twice, unless status was lost: what anything still refers to names no other
+    revision, or its pods would stand behind a Service before they were proven."""
+    taken = {deployment.revision for deployment in d.seen.deployments} | {pod.revision for pod in d.seen.pods}
+    taken |= {revision.hash for revision in (d.status.active, d.status.previous) if revision}
+    for service in (d.seen.active_service, d.seen.preview_service):
+        taken |= {service.revision or "", service.recorded or ""} if service else set()
+    number = d.update.number
+    while (name := swappable_hash(template, number)) in taken:
+        number += 1
+    return name
 
 
 def _limit(d: Draft) -> timedelta:
@@ -72,6 +101,8 @@ def preparing(d: Draft) -> None:
         d.look_at(d.update.phase_since + d.spec.rollout.deadlines.schedule)
     unscheduled = trouble and not all(pod.scheduled for pod in pods)
     stuck = trouble and trouble[0] in (Reason.IMAGE_PULL, Reason.POD_INVALID, Reason.REPLICA_FAILURE)
+    if late_scheduling and swap_for_want_of_room(d, trouble):
+        return
     if d.overdue or (late_scheduling and (unscheduled or stuck or not pods)):
         reason = trouble[0] if trouble else Reason.DEADLINE_EXCEEDED
         fail_revision(d, reason, d.update.message)
@@ -92,14 +123,15 @@ def verifying(d: Draft) -> None:
             return
         d.look_after(1.0)
     else:
-        _verified(d, green)
+        verified(d, green)
         return
     if d.overdue:
         reason = problem[0] if (problem := unproven(d, green)) else Reason.DEADLINE_EXCEEDED
         fail_revision(d, reason, d.update.message)
 
 
-def _verified(d: Draft, green: Revision) -> None:
+def verified(d: Draft, green: Revision) -> None:
+    """The candidate is what it should be: a person decides, or it goes on."""
     d.note(Reason.VERIFIED, f"version {green.version} serves what it should, as its pods proved")
     approval = d.spec.rollout.approval
     if (
@@ -118,7 +150,7 @@ def awaiting_approval(d: Draft) -> None:
     """A person decides, or time does."""
     if d.update.approved_by:
         scale(d)
-    elif give_up(d, green_of(d)):
+    elif not swaps(d.update) and give_up(d, green_of(d)):
         return
     elif d.overdue:
         if d.spec.rollout.approval.on_expiry is OnExpiry.APPROVE:

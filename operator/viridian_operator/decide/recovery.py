@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import CONTENDS, Aliases, Backoff, Champion, Colour, Phase, Revision
+from viridian_operator.api.status import Aliases, Backoff, Champion, Colour, Phase, Quarantined, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import DeploymentView, RegisteredVersion
 from viridian_operator.decide.requests import refuse_unknown_request
+from viridian_operator.decide.tags import LIFTED, PROMOTED, QUARANTINE
 from viridian_operator.decide.window import total
 
 
@@ -53,7 +54,8 @@ def _serving(d: Draft) -> DeploymentView | None:
 def _newer_than_status(d: Draft) -> DeploymentView | None:
     """What serves, if status is from before it took over.
 
-    The Service records which revision Viridian made it select. A selector that agrees with this record but
+    The Service records which revision Viridian made it select (in a hot swap, a ConfigMap which version it made pods
+    serve). A selector that agrees with this record but
     with nothing that status knows of was written after that status; one that disagrees was edited by
     somebody, and is restored from status.
     """
@@ -62,9 +64,21 @@ def _newer_than_status(d: Draft) -> DeploymentView | None:
         return None
     green = d.update.green if d.running else None
     known = {revision.hash for revision in (status.active, status.previous, green) if revision}
-    if service.revision != service.recorded or service.revision in known:
+    found = d.seen.deployment_of(service.revision)
+    if service.revision != service.recorded or found is None:
         return None
-    return d.seen.deployment_of(service.revision)
+    return found if service.revision not in known or _swapped_since(d, found) else None
+
+
+def _swapped_since(d: Draft, found: DeploymentView) -> bool:
+    """Whether Viridian made its pods serve a version that status knows nothing of, which a hot swap leaves as the only
+    trace; what somebody else wrote there is restored from status."""
+    status, serves = d.status, found.serves
+    if serves is None or serves.starting != serves.digest:
+        return False
+    green = status.update.green if status.update else None
+    known = (status.active, status.previous, green)
+    return serves.digest not in {each.digest for each in known if each and each.hash == found.revision}
 
 
 def _forget_old(d: Draft) -> None:
@@ -91,6 +105,8 @@ def _adopt(d: Draft, found: DeploymentView) -> None:
         digest=found.digest,
         hash=found.revision,
         template_hash=found.template_hash,
+        graph=found.serves.graph if found.serves else "",
+        swappable=found.swappable,
         deployment=found.name,
         colour=Colour(found.colour),
         event_time=found.event_time,
@@ -114,21 +130,35 @@ def _recover_champion(d: Draft, version: str) -> None:
         d.put(recovering=None)
     elif registry.version is None or registry.version.version != version or registry.aliases is None:
         d.ask_again()
-    elif "champion" not in registry.aliases or _failed(d, version):
-        d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
-    elif registry.aliases["champion"] != version:
-        # what serves never passed its bake, or was pinned: the lineage goes on from the champion
-        d.put(recovering=registry.aliases["champion"])
     else:
-        d.put(champion=_champion(d, registry.version), recovering=None)
+        _choose_champion(d, registry.version, registry.aliases.get("champion"))
 
 
-def _failed(d: Draft, version: str) -> bool:
-    """Whether status remembers that this version came to nothing: an alias that a person moved does not crown it."""
-    update = d.status.update
-    if update is None or update.running or update.candidate is None or update.candidate.version != version:
-        return False
-    return update.kind in CONTENDS and update.phase is not Phase.SUCCEEDED
+def _choose_champion(d: Draft, found: RegisteredVersion, alias: str | None) -> None:
+    """The version that the alias names, or else what serves; only one that was promoted.
+
+    An alias can be moved by a person while nobody remembers where it belongs, and is no instruction to serve.
+    """
+    active, disowned = d.status.active, d.status.aliases.foreign.get("champion")
+    if alias and alias not in (found.version, disowned):
+        d.put(recovering=alias)
+    elif PROMOTED in found.tags:
+        _remember_quarantine(d, found)
+        d.put(champion=_champion(d, found), recovering=None)
+        if disowned:
+            d.put(aliases=d.status.aliases.but(wanted={"champion": found.version}, confirmed=True))
+    elif alias == found.version and active and active.version != alias:
+        d.put(aliases=Aliases(foreign={"champion": alias}), recovering=active.version)
+    else:
+        d.put(recovering=None)  # nothing ever passed its bake: the next update is the first of its lineage
+
+
+def _remember_quarantine(d: Draft, version: RegisteredVersion) -> None:
+    """The registry knows of quarantines that a lost status does not."""
+    reason = version.tags.get(QUARANTINE, LIFTED)
+    if reason != LIFTED and d.status.quarantined(version.digest) is None:
+        entry = Quarantined(digest=version.digest, version=version.version, reason=reason, update=0, at=d.now)
+        d.put(quarantine=[*d.status.quarantine, entry])
 
 
 def _champion(d: Draft, version: RegisteredVersion) -> Champion | None:

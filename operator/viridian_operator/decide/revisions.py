@@ -5,6 +5,7 @@ from __future__ import annotations
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.status import Phase, Revision
+from viridian_operator.decide.capacity import swaps
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.observation import PodTrouble, PodView
@@ -35,9 +36,22 @@ CRASH_LIMIT = 2
 
 
 def switched_to(d: Draft, revision: Revision) -> bool:
-    """Whether the active Service selects ``revision``, or was made to: somebody else's edit does not undo a switch."""
+    """Whether the active Service selects ``revision``, or was made to: somebody else's edit does not undo a switch.
+
+    In a hot swap: whether the ConfigMap names it, or was made to, or a pod serves it already.
+    """
+    if swaps(d.update):
+        return _swapped_to(d, revision)
     service = d.seen.active_service
     return service is not None and revision.hash in (service.revision, service.recorded)
+
+
+def _swapped_to(d: Draft, revision: Revision) -> bool:
+    deployment = d.seen.deployment_of(revision.hash)
+    serves = deployment.serves if deployment else None
+    named = serves is not None and revision.digest in (serves.starting, serves.digest)
+    answers = (pod.identity.digest for pod in d.seen.pods_of(revision.hash) if pod.identity)
+    return named or revision.digest in answers
 
 
 def fatal_trouble(pods: tuple[PodView, ...]) -> tuple[Reason, str] | None:

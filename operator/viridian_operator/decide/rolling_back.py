@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Intent, Phase, Revision
-from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.capacity import replaces, swaps
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.revisions import answers, only_endpoints_of
@@ -22,12 +22,10 @@ def roll_back(d: Draft, reason: Reason, message: str, *, quarantine: bool = Fals
         finish(d, Phase.FAILED, reason, f"{message}; nothing to roll back to, it keeps the traffic")
         return
     blue = d.status.previous
-    intent = Intent(
-        id=f"{d.update.number}-back-{blue.hash}",
-        source=d.status.active.hash if d.status.active else None,
-        target=blue.hash,
-        deadline=d.now + _limit(d),
-    )
+    left, by_digest = d.status.active, swaps(d.update)
+    source = (left.digest if by_digest else left.hash) if left else None
+    target = blue.digest if by_digest else blue.hash
+    intent = Intent(id=f"{d.update.number}-back-{target}", source=source, target=target, deadline=d.now + _limit(d))
     # what is left is active now; were it the preview as well, it would shrink to its size while it has the traffic
     d.put(preview=None)
     d.put_update(intent=intent)
@@ -37,6 +35,8 @@ def roll_back(d: Draft, reason: Reason, message: str, *, quarantine: bool = Fals
 
 def _limit(d: Draft) -> timedelta:
     deadlines = d.spec.rollout.deadlines
+    if swaps(d.update):
+        return deadlines.switch + deadlines.load  # a pod that restarted has to load what served before
     # what was stopped for the candidate has to start again first
     return deadlines.switch + (deadlines.schedule + deadlines.load if replaces(d.update) else timedelta())
 
@@ -50,20 +50,21 @@ def rolling_back(d: Draft) -> None:
     service = d.seen.active_service
     back = service is not None and service.revision == blue.hash
     if back and only_endpoints_of(d, blue) and answers(d, blue):
-        _rolled_back(d, blue)
+        rolled_back(d, blue)
         return
     d.look_after(0.2)
     if not d.overdue:
         return
     if back:
-        _rolled_back(d, blue)
+        rolled_back(d, blue)
     elif d.seen.ready_of(blue.hash) == 0:
         message = f"version {blue.version} has no ready endpoint to go back to: {d.update.message}"
         d.put(previous=blue)
         finish(d, Phase.FAILED, Reason.ROLLBACK_BLOCKED, message)
 
 
-def _rolled_back(d: Draft, blue: Revision) -> None:
+def rolled_back(d: Draft, blue: Revision) -> None:
+    """The way back has ended: what served before is active again."""
     reason, message = Reason(d.update.reason), d.update.message
     d.put(active=blue, previous=None, preview=None)
     end = Phase.ABORTED if reason is Reason.ABORTED else Phase.ROLLED_BACK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Bake, Intent, Phase, Revision
-from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.capacity import replaces, swaps
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.revisions import (
@@ -18,10 +18,14 @@ from viridian_operator.decide.revisions import (
     unproven,
 )
 from viridian_operator.decide.rolling_back import roll_back
+from viridian_operator.decide.swap_choice import swap_for_want_of_room
 
 
 def scale(d: Draft) -> None:
     """Green gets the size that blue has at this moment, so that it can carry blue's load."""
+    if swaps(d.update):
+        _ask_again(d)
+        return
     active = d.status.active
     deployment = d.seen.deployment_of(active.hash) if active else None
     current = deployment.replicas if deployment else 0
@@ -29,6 +33,13 @@ def scale(d: Draft) -> None:
     d.put_update(replicas=replicas)
     deadlines = d.spec.rollout.deadlines
     d.enter(Phase.SCALING, f"scaling to {replicas} pods", limit=deadlines.schedule + deadlines.load)
+
+
+def _ask_again(d: Draft) -> None:
+    """In a hot swap nothing is scaled, but pods may have come and gone while a person decided."""
+    green = green_of(d)
+    d.put_update(restarts=sum(pod.restarts for pod in d.seen.pods_of(green.hash)))
+    d.enter(Phase.SCALING, "asking every pod again", limit=d.spec.rollout.deadlines.load)
 
 
 def scaling(d: Draft) -> None:
@@ -55,6 +66,8 @@ def scaling(d: Draft) -> None:
     late = d.now >= d.update.phase_since + d.spec.rollout.deadlines.schedule
     if not late:
         d.look_at(d.update.phase_since + d.spec.rollout.deadlines.schedule)
+    if late and swap_for_want_of_room(d, waiting):
+        return
     if d.overdue or (late and not all(pod.scheduled for pod in pods)):
         fail_revision(d, waiting[0] if waiting else Reason.DEADLINE_EXCEEDED, d.update.message)
 
@@ -121,9 +134,14 @@ def _switched(d: Draft, green: Revision) -> None:
         blue = None
     if replaces(d.update):
         d.put_update(outage_seconds=_since_preparing(d))
+    bake(d, green, blue)
+
+
+def bake(d: Draft, green: Revision, blue: Revision | None) -> None:
+    """All traffic is green's: watch it, with blue standing by."""
     d.put(active=green.but(since=d.now), previous=blue, preview=None)
-    bake = d.spec.rollout.bake
-    limit = bake.deadline or max(3 * bake.duration, bake.duration + 6 * bake.interval)
+    wanted = d.spec.rollout.bake
+    limit = wanted.deadline or max(3 * wanted.duration, wanted.duration + 6 * wanted.interval)
     restarts = sum(pod.restarts for pod in d.seen.pods_of(green.hash))
     d.put_update(bake=Bake(started_at=d.now, deadline=d.now + limit, restarts=restarts), intent=None)
     d.enter(

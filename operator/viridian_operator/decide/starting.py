@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import Candidate, Kind, Phase, Revision, Trigger, Update, Window
+from viridian_operator.api.status import (
+    Candidate,
+    Champion,
+    Kind,
+    Phase,
+    Quarantined,
+    Revision,
+    Trigger,
+    Update,
+    Window,
+)
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.numbering import next_number
@@ -34,42 +44,66 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
     if training is None or data is None:
         d.stalled = (Reason.INVALID_SPEC, "spec.training and spec.data are needed to train")
         return
-    begin = (d.status.origin or origin(heads, data)) if heads else None
+    champion = d.status.champion
+    try:
+        begin = (d.status.origin or origin(heads, data, first=champion is None)) if heads else None
+    except WindowImpossible as problem:
+        _refuse(d, Reason.INVALID_SPEC, str(problem))
+        return
     if heads is None or begin is None:
         d.put(pending_trigger=trigger)
         d.stalled = None
         d.ask_again()
         return
     d.put(origin=begin)
-    champion = d.status.champion
     anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
     # a champion that was trained elsewhere may have no watermark that an increment could begin at
-    full = full or champion is None or not champion.watermark or anchor
+    parent = None if full or anchor or champion is None or not champion.watermark else champion
+    if parent is not None and (entry := d.status.quarantined(parent.digest)):
+        _refuse(d, Reason.QUARANTINED, _tainted(parent, entry))
+        return
     try:
-        start = (
-            from_origin(d.status.origin, heads) if full or champion is None else begin_after(champion, d.status.gaps)
-        )
+        start = begin_after(parent, d.status.gaps) if parent else from_origin(d.status.origin, heads)
         window = window_from(start, heads)
     except WindowImpossible as problem:
-        d.put(pending_trigger=None)
-        d.stalled = (Reason.DATA_TRIMMED, str(problem))
+        _refuse(d, Reason.DATA_TRIMMED, str(problem))
         return
     if size(window) == 0:
         d.put(pending_trigger=None)
         if trigger.kind == Reason.REQUESTED:
             d.note(Reason.NO_NEW_DATA, "nothing was started: the log holds no events after the watermark", warn=True)
         return
-    kind = Kind.FULL if full else Kind.INCREMENTAL
-    parent = champion.model if champion and not full else None
+    _queue(d, trigger, window, parent, heads.total)
+
+
+def _refuse(d: Draft, reason: Reason, message: str) -> None:
+    """Nothing starts; whoever reads the message has to do something first."""
+    d.put(pending_trigger=None)
+    d.stalled = (reason, message)
+
+
+def _tainted(parent: Champion, entry: Quarantined) -> str:
+    return (
+        f"an increment would start from version {parent.version}, which is in quarantine: {entry.reason}; request "
+        f"retrain/… to start from nothing, or unquarantine/{parent.version}/…"
+    )
+
+
+def _queue(d: Draft, trigger: Trigger, window: Window, parent: Champion | None, total: int) -> None:
+    champion, training = d.status.champion, d.spec.training
+    kind = Kind.INCREMENTAL if parent else Kind.FULL
     fresh = begin_after(champion, d.status.gaps) if champion and champion.watermark else None
-    split = d.spec.gate.split.value
-    _begin(d, kind, trigger, window=window, fresh=fresh, total=heads.total, parent=parent, split=split)
-    d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued)
-    d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events")
+    model, split = parent.model if parent else None, d.spec.gate.split.value
+    _begin(d, kind, trigger, window=window, fresh=fresh, total=total, parent=model, split=split)
+    d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued if training else None)
+    why = f": {trigger.detail}" if trigger.kind in (Reason.DRIFT, Reason.WATERMARK_AGE) else ""
+    d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events{why}")
 
 
 def _candidate_of(revision: Revision) -> Candidate:
-    return Candidate(version=revision.version, digest=revision.digest, event_time=revision.event_time)
+    return Candidate(
+        version=revision.version, digest=revision.digest, event_time=revision.event_time, graph=revision.graph
+    )
 
 
 def start_redeploy(d: Draft, trigger: Trigger) -> None:
@@ -87,6 +121,7 @@ def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
         digest=version.digest,
         event_time=version.event_time,
         trained_to=version.trained_to,
+        graph=version.graph,
     )
     _begin(d, Kind.PIN, trigger, candidate=candidate)
     prepare(d)
@@ -100,9 +135,12 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
         event_time=version.event_time,
         trained_to=version.trained_to,
         holdout=window,
+        graph=version.graph,
     )
     d.wake_off_version = None  # its end is followed by another look
-    _begin(d, Kind.FOLLOW, trigger, candidate=candidate, window=window, total=total if window else None)
+    parent = d.status.champion.model if d.status.champion else None
+    fields = {"window": window, "total": total if window else None, "parent": parent}
+    _begin(d, Kind.FOLLOW, trigger, candidate=candidate, **fields)
     gate = f" on {size(window)} events" if window else " without a gate"
     d.note(Reason.QUEUED, f"update {d.update.number} rolls out version {version.version}, {trigger.detail},{gate}")
     if window is None:
@@ -112,13 +150,16 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
 
 
 def start_rollback(d: Draft, trigger: Trigger) -> None:
-    """Back to the previous revision on request: it is scaled to the active size first."""
-    previous = d.status.previous
+    """Back to the previous revision on request: it is scaled to the active size first, unless it is in the memory of
+    the pods that serve."""
+    previous, active = d.status.previous, d.status.active
     if previous is None:
         return
     green = previous.but(until=None)
-    _begin(d, Kind.ROLLBACK, trigger, candidate=_candidate_of(green), green=green)
-    d.put(preview=green, previous=None)
+    in_memory = active is not None and active.hash == previous.hash
+    _begin(d, Kind.ROLLBACK, trigger, candidate=_candidate_of(green), green=green, hot_swap=in_memory)
+    if not in_memory:
+        d.put(preview=green, previous=None)
     scale(d)
     d.note(
         Reason.ROLLING_BACK,

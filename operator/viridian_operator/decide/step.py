@@ -10,10 +10,14 @@ from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Phase
 from viridian_operator.decide.aliases import check_aliases
 from viridian_operator.decide.baking import baking
+from viridian_operator.decide.capacity import swaps
 from viridian_operator.decide.clock import follow_clock
+from viridian_operator.decide.concurrency import meet_triggers
 from viridian_operator.decide.decision import Decision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.evaluating import evaluating
+from viridian_operator.decide.hot_swapping import flipping, flipping_back, gathering, staging
+from viridian_operator.decide.hot_swapping import verifying as verifying_loaded
 from viridian_operator.decide.invariants import violations
 from viridian_operator.decide.observation import Observation
 from viridian_operator.decide.preparing import awaiting_approval, preparing, verifying
@@ -24,7 +28,7 @@ from viridian_operator.decide.scaling import scaling, switching
 from viridian_operator.decide.summary import summarise
 from viridian_operator.decide.tags import check_tags
 from viridian_operator.decide.training import queued, training
-from viridian_operator.decide.triggers import idle, supersede
+from viridian_operator.decide.triggers import idle
 from viridian_operator.decide.upkeep import plan
 
 #: seconds after which an update is looked at although no watch told of a change: events get lost
@@ -41,6 +45,14 @@ _PHASES: dict[Phase, Callable[[Draft], None]] = {
     Phase.SWITCHING: switching,
     Phase.BAKING: baking,
     Phase.ROLLING_BACK: rolling_back,
+}
+#: what takes their place in a hot swap
+_PHASES_OF_A_SWAP: dict[Phase, Callable[[Draft], None]] = {
+    Phase.PREPARING: staging,
+    Phase.VERIFYING: verifying_loaded,
+    Phase.SCALING: gathering,
+    Phase.SWITCHING: flipping,
+    Phase.ROLLING_BACK: flipping_back,
 }
 
 
@@ -88,6 +100,7 @@ def decide(
         wake_at=d.wake_at,
         wake_at_total=d.wake_at_total,
         wake_off_version=d.wake_off_version,
+        wake_off_drift=d.wake_off_drift,
         violated=tuple(violation.invariant for violation in d.violated),
         reason=d.status.message,
     )
@@ -106,9 +119,10 @@ def _advance(d: Draft, *, blocked: bool) -> None:
     follow_clock(d)
     answer_request(d)
     if d.running:
-        supersede(d)
+        meet_triggers(d)
     if d.running:
-        _PHASES[d.update.phase](d)
+        of_a_swap = _PHASES_OF_A_SWAP if swaps(d.update) else {}
+        of_a_swap.get(d.update.phase, _PHASES[d.update.phase])(d)
     elif not blocked:
         idle(d)
 

@@ -9,6 +9,7 @@ from viridian_operator.api.names import MODEL_UPDATE, REVISION
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.status import TERMINAL, Kind, Phase
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.drifting import unwatched
 
 
 def summarise(d: Draft) -> None:
@@ -27,6 +28,7 @@ def summarise(d: Draft) -> None:
     _progress(d)
     _update(d)
     _drift(d)
+    _monitor(d)
     _identity(d)
     _invariants(d)
 
@@ -81,10 +83,23 @@ def _serving(d: Draft) -> None:
         _set(d, Type.READY, False, Reason.NO_READY_ENDPOINTS, text)
         return
     _set(d, Type.SERVING_AVAILABLE, True, Reason.SERVING, text)
-    if unproven := _never_promoted(d):
+    if other := _other_version(d):
+        _set(d, Type.READY, False, Reason.IDENTITY_MISMATCH, other)
+    elif unproven := _never_promoted(d):
         _set(d, Type.READY, False, *unproven)
     else:
         _set(d, Type.READY, True, Reason.SERVING, text)
+
+
+def _other_version(d: Draft) -> str:
+    """Pods that take versions and came up with another one, or did not go back; they are told until they do."""
+    active = d.status.active
+    moving = d.running and d.update.phase in (Phase.SWITCHING, Phase.ROLLING_BACK)
+    if active is None or not active.swappable or moving:
+        return ""
+    pods = [pod for pod in d.seen.pods_of(active.hash) if pod.ready and pod.identity]
+    wrong = [pod.name for pod in pods if pod.identity and pod.identity.digest != active.digest]
+    return f"{len(wrong)} of {len(pods)} pods serve another version than {active.version}: {wrong[0]}" if wrong else ""
 
 
 def _freshness(d: Draft) -> None:
@@ -174,6 +189,14 @@ def _drift(d: Draft) -> None:
         )
     else:
         _drop(d, Type.DRIFTED)
+
+
+def _monitor(d: Draft) -> None:
+    """Present only while drift should be watched and is not; what the monitor says is read between updates."""
+    if problem := unwatched(d):
+        _set(d, Type.DRIFT_UNWATCHED, True, *problem)
+    elif not d.running or d.spec.trigger.drift is None:
+        _drop(d, Type.DRIFT_UNWATCHED)
 
 
 def _identity(d: Draft) -> None:

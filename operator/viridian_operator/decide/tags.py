@@ -1,4 +1,4 @@
-"""Verdicts and quarantines are told to the registry by tags; owed while it is down, dropped once seen there."""
+"""Verdicts, promotions and quarantines are told to the registry by tags; owed while it is down, dropped once seen."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from viridian_operator.api.status import OWED_LIMIT, OwedTag
 from viridian_operator.decide.draft import Draft
 
 VERDICT = "viridian.verdict"
+#: number of the update that made the version champion; an alias can be moved by anybody
+PROMOTED = "viridian.promoted"
 QUARANTINE = "viridian.quarantine"
 #: events between the parent and the window that a person gave up, as JSON
 GAPS = "viridian.gaps"
+#: all of them
+TAGS = (VERDICT, PROMOTED, QUARANTINE, GAPS)
 #: value of the quarantine tag after a person took the digest off the list
 LIFTED = "lifted"
 

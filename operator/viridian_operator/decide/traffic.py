@@ -34,6 +34,8 @@ def stood_in_for(d: Draft) -> bool:
     service, previous = d.seen.active_service, d.status.previous
     if service is None or previous is None or (d.running and d.update.phase in _FOR_A_ROLLBACK):
         return False
+    if d.status.active and d.status.active.hash == previous.hash:
+        return False  # two versions in the same pods: none of both can stand in for the other
     return service.revision == service.recorded == previous.hash  # else somebody edited the selector
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.gate import Split
 from viridian_operator.api.status import Attempts, Candidate, Kind, Phase, Update, Window
+from viridian_operator.api.training import Training
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.gaps import gaps_after
@@ -26,16 +27,19 @@ _REGISTRY_GRACE = timedelta(minutes=10)
 
 def queued(d: Draft) -> None:
     """Wait until the Job's pods run."""
+    wanted = _wanted(d)
+    if wanted is None:
+        return
     job = _job(d)
-    if job is None and d.update.attempts.seen and d.spec.training:
-        vanished(d, task=TASK, again=Phase.QUEUED, limit=d.spec.training.deadlines.queued)
+    if job is None and d.update.attempts.seen:
+        vanished(d, task=TASK, again=Phase.QUEUED, limit=wanted.deadlines.queued)
     elif job is None and not d.seen.slot.granted:
         _await_slot(d)
-    elif await_capacity(d, job) and d.spec.training:
+    elif await_capacity(d, job):
         d.enter(
             Phase.TRAINING,
             f"{TASK} attempt {d.update.attempts.number} runs",
-            limit=d.spec.training.deadlines.running,
+            limit=wanted.deadlines.running,
         )
         d.note(Reason.TRAINING_STARTED, f"update {d.update.number} trains, attempt {d.update.attempts.number}")
 
@@ -51,18 +55,28 @@ def _await_slot(d: Draft) -> None:
 
 def training(d: Draft) -> None:
     """Wait for the Job's end, and believe its result only where the registry agrees."""
-    if d.spec.training is None:
-        finish(d, Phase.FAILED, Reason.INVALID_SPEC, "spec.training was removed while it trained")
+    wanted = _wanted(d)
+    if wanted is None:
         return
-    job, queue = _job(d), d.spec.training.deadlines.queued
+    job, queue = _job(d), wanted.deadlines.queued
     if job is None:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.FAILED:
         failed(d, job, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.COMPLETE:
         _complete(d, job)
+    elif job.state is JobState.SUSPENDED:
+        # preempted by its queue: waiting is no running, and costs no attempt
+        d.enter(Phase.QUEUED, f"{job.name} is suspended by its queue", limit=queue)
     elif d.overdue:
         finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+
+
+def _wanted(d: Draft) -> Training | None:
+    """How it is to be trained; without that (a new strategy may need no training) the update ends."""
+    if d.spec.training is None:
+        finish(d, Phase.FAILED, Reason.INVALID_SPEC, "spec.training was removed while it trained")
+    return d.spec.training
 
 
 def _job(d: Draft) -> JobView | None:
@@ -90,7 +104,7 @@ def _complete(d: Draft, job: JobView) -> None:
     if mismatch := _mismatch(d, candidate, registry.version):
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, mismatch)
         return
-    _trained(d, candidate)
+    _trained(d, candidate.but(graph=registry.version.graph))
 
 
 def _candidate(result: Mapping[str, Any] | None) -> Candidate:
@@ -176,6 +190,20 @@ def _tell_gaps(d: Draft, candidate: Candidate) -> None:
         owe_tag(d, candidate.version, GAPS, canonical_json([gap.wire() for gap in gaps]))
 
 
+def _counted(d: Draft, events: Mapping[str, int]) -> str:
+    """What was trained on and what was not, and where people find the latter."""
+    parts = [f"{events.get('trained', 0)} events"]
+    if late := events.get("late"):
+        parts.append(f"{late} of them late")
+    if duplicates := events.get("duplicates"):
+        parts.append(f"{duplicates} duplicates left out")
+    if rejected := events.get("rejected"):
+        stream = d.spec.data.source.redis_stream if d.spec.data else None
+        where = f", kept in stream {stream.stream}:dead" if stream else ""
+        parts.append(f"{rejected} unreadable entries left out{where}")
+    return ", ".join(parts)
+
+
 def _trained(d: Draft, candidate: Candidate) -> None:
     d.put_update(candidate=candidate, attempts=Attempts())
     if entry := d.status.quarantined(candidate.digest):
@@ -188,6 +216,6 @@ def _trained(d: Draft, candidate: Candidate) -> None:
         return
     want_aliases(d, {"candidate": candidate.version})
     _tell_gaps(d, candidate)
-    trained = candidate.events.get("trained", 0)
-    d.note(Reason.TRAINED, f"update {d.update.number} trained version {candidate.version} on {trained} events")
+    message = f"update {d.update.number} trained version {candidate.version} on {_counted(d, candidate.events)}"
+    d.note(Reason.TRAINED, message)
     d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)

@@ -1,27 +1,16 @@
-"""Between updates: whether one should start, and when to look again."""
+"""Between updates: whether one should start."""
 
 from __future__ import annotations
 
-import hashlib
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim
-
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.spec import Concurrency, Strategy
-from viridian_operator.api.status import TRAINS, Phase, Trigger
-from viridian_operator.decide.backoff import backing_off, repeatedly_rejected
+from viridian_operator.api.spec import Strategy
+from viridian_operator.api.status import Trigger
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.ending import finish
+from viridian_operator.decide.drifting import note_drift
+from viridian_operator.decide.due import due, next_run
 from viridian_operator.decide.following import follow
 from viridian_operator.decide.hashing import inputs_hash, revision_hash, template_hash
 from viridian_operator.decide.starting import start_pin, start_redeploy, start_training
-
-#: after too many failures in a row, so many times the usual number of new events count as new
-MUCH_NEW_DATA = 8
-#: phases in which a newer trigger may still replace the update
-_REPLACEABLE = frozenset({Phase.QUEUED, Phase.TRAINING, Phase.EVALUATING, Phase.PREPARING, Phase.VERIFYING})
 
 
 def idle(d: Draft) -> None:
@@ -87,99 +76,9 @@ def _redeploy_due(d: Draft) -> bool:
 
 
 def _train_if_due(d: Draft) -> None:
-    trigger = d.status.pending_trigger or due(d)
+    trigger = due(d)
     if trigger is None:
         return
+    note_drift(d)
     d.put(seen={**d.status.seen, "inputs": inputs_hash(d.spec)}, next_scheduled=next_run(d, d.now))
     start_training(d, trigger, full=trigger.detail == "full")
-
-
-def due(d: Draft) -> Trigger | None:
-    """The first trigger that asks for an update now."""
-    if waits := repeatedly_rejected(d):
-        d.stalled = d.stalled or (Reason.REPEATEDLY_REJECTED, waits)
-        return _new_events(d, factor=MUCH_NEW_DATA)
-    if backing_off(d):
-        return None
-    return _first_model(d) or _spec_changed(d) or _scheduled(d) or _new_events(d, factor=1)
-
-
-def _first_model(d: Draft) -> Trigger | None:
-    if d.status.active is not None or d.status.champion is not None:
-        return None
-    if d.seen.heads is None or d.seen.heads.total == 0:
-        d.ask_again()
-        return None
-    return Trigger(kind=Reason.FIRST_MODEL, at=d.now)
-
-
-def _spec_changed(d: Draft) -> Trigger | None:
-    seen = d.status.seen.get("inputs")
-    if not d.spec.trigger.on_spec_change or seen is None or seen == inputs_hash(d.spec):
-        return None
-    return Trigger(kind=Reason.SPEC_CHANGED, at=d.now)
-
-
-def _scheduled(d: Draft) -> Trigger | None:
-    if d.spec.trigger.schedule is None:
-        return None
-    scheduled = d.status.next_scheduled
-    if scheduled is None or (d.spec.trigger.concurrency is Concurrency.FORBID and _missed_while_busy(d, scheduled)):
-        scheduled = next_run(d, d.now)
-        d.put(next_scheduled=scheduled)
-    if scheduled and d.now >= scheduled:
-        return Trigger(kind=Reason.SCHEDULE, detail=d.spec.trigger.schedule, at=d.now)
-    d.look_at(scheduled)
-    return None
-
-
-def _missed_while_busy(d: Draft, scheduled: datetime) -> bool:
-    update = d.status.update
-    return update is not None and update.finished_at is not None and scheduled <= update.finished_at
-
-
-def next_run(d: Draft, after: datetime) -> datetime | None:
-    """The next time of the schedule, with this ModelUpdate's part of the jitter; None without one."""
-    schedule = d.spec.trigger.schedule
-    if schedule is None:
-        return None
-    zone, late = ZoneInfo(d.spec.trigger.time_zone), jitter_of(d.seen.uid, d.spec.trigger.jitter)
-    following: datetime = next(CronSim(schedule, (after - late).astimezone(zone)))
-    return following.astimezone(d.now.tzinfo) + late
-
-
-def jitter_of(uid: str, longest: timedelta | None) -> timedelta:
-    """A part of ``longest`` in whole seconds: spread evenly over uids, and always the same for one."""
-    if not longest:
-        return timedelta()
-    share = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8])
-    return timedelta(seconds=share * int(longest.total_seconds()) >> 64)
-
-
-def _new_events(d: Draft, *, factor: int) -> Trigger | None:
-    """Counts from the last attempted window end, so that a bad stretch is not tried over and over."""
-    wanted, heads = d.spec.trigger.new_events, d.seen.heads
-    if wanted is None or d.spec.strategy is Strategy.PERIODIC:
-        return None
-    base = d.status.backoff.attempted_total
-    if base is None:
-        base = d.status.champion.total if d.status.champion and d.status.champion.total else 0
-    threshold = base + wanted * factor
-    if heads is None:
-        d.ask_again()
-    elif heads.total >= threshold:
-        return Trigger(kind=Reason.NEW_EVENTS, detail=f"{heads.total - base} new events", at=d.now)
-    d.wake_at_total = threshold
-    return None
-
-
-def supersede(d: Draft) -> None:
-    """``concurrency: Replace``: a newer trigger ends an update that has not begun to switch."""
-    update = d.update
-    if d.spec.trigger.concurrency is not Concurrency.REPLACE or update.phase not in _REPLACEABLE:
-        return
-    if update.kind not in TRAINS:
-        return
-    if trigger := _spec_changed(d) or _scheduled(d):
-        finish(d, Phase.SUPERSEDED, Reason.SUPERSEDED, f"replaced by a newer trigger: {trigger.kind}")
-        d.put(pending_trigger=trigger)

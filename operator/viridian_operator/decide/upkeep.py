@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
+from viridian_operator.api.names import serves as serving_record
 from viridian_operator.api.status import CONTENDS, Kind, Phase, Revision
 from viridian_operator.decide import evaluating, training
-from viridian_operator.decide.capacity import replaces
+from viridian_operator.decide.aliases import left_alone
+from viridian_operator.decide.capacity import replaces, swaps
 from viridian_operator.decide.check_jobs import TASK, wanted_jobs
 from viridian_operator.decide.decision import (
     Action,
@@ -23,9 +25,13 @@ from viridian_operator.decide.decision import (
     TagVersion,
 )
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.drifting import wanted_monitor
 from viridian_operator.decide.jobs import retry_at
 from viridian_operator.decide.observation import JobState, JobView, ServiceView
 from viridian_operator.decide.preparing import preview_size
+from viridian_operator.decide.residents import calls, should_serve
+from viridian_operator.decide.retention import unwanted_versions
+from viridian_operator.decide.tags import PROMOTED
 from viridian_operator.decide.traffic import stood_in_for, traffic_target
 
 ACTIVE, PREVIEW, PREVIOUS = "active", "preview", "previous"
@@ -41,25 +47,28 @@ def plan(d: Draft) -> tuple[Action, ...]:
     return (
         *_revisions(d),
         *_services(d),
+        *calls(d),
         *_retirements(d),
         *_leftovers(d),
         *_jobs(d),
         *wanted_jobs(d),
+        *wanted_monitor(d),
         *_aliases(d),
         *_tags(d),
+        *unwanted_versions(d),
     )
 
 
 def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
-    """Revisions that status refers to, with their role and size."""
-    status = d.status
+    """Revisions that status refers to, with their role and size; a Deployment that has two versions is there once."""
+    status, active = d.status, should_serve(d)
     rows: list[tuple[Revision, str, int]] = []
-    if status.active:
-        rows.append((status.active, ACTIVE, _active_size(d)))
+    if active:
+        rows.append((active, ACTIVE, _active_size(d)))
     if status.preview and d.running:
         size = (d.update.replicas or 1) if d.update.phase in _FULL_SIZE else preview_size(d)
         rows.append((status.preview, PREVIEW, size))
-    if status.previous:
+    if status.previous and (active is None or status.previous.hash != active.hash):
         rows.append((status.previous, PREVIOUS, _previous_size(d, status.previous)))
     return rows
 
@@ -92,17 +101,48 @@ def _expired(d: Draft, previous: Revision) -> bool:
 
 
 def _revisions(d: Draft) -> Iterator[Action]:
+    golden, golden_of = _told_golden(d)
     for revision, role, replicas in _referenced(d):
         exists = d.seen.deployment_of(revision.hash) is not None
-        version = d.seen.registry.version
-        golden = version.golden if version and version.version == revision.version else ""
         if not exists and role == PREVIEW and not _asked(d, revision):
             # the golden requests go into the immutable ConfigMap, so the registry is asked first
             d.ask_again()
             continue
         if not exists or (replicas and not d.seen.ready_of(revision.hash)):
             yield EnsureAdminSecret()  # without it no pod starts
-        yield EnsureRevision(revision=revision, role=role, replicas=replicas, golden=golden)
+        _tell_of_edit(d, revision)
+        yield EnsureRevision(
+            revision=revision,
+            role=role,
+            replicas=replicas,
+            golden=golden,
+            golden_of=golden_of,
+            standby=_standby(d, revision),
+        )
+
+
+def _told_golden(d: Draft) -> tuple[str, str]:
+    """Golden requests that the registry told in this pass, and the digest that they are of."""
+    version, update = d.seen.registry.version, d.status.update
+    known = (d.status.active, d.status.previous, update.green if update else None)
+    found = next((each for each in known if each and version and each.version == version.version), None)
+    return (version.golden, found.digest) if version and found else ("", "")
+
+
+def _standby(d: Draft, revision: Revision) -> tuple[str, ...]:
+    """Other versions that the pods of ``revision`` may be told to serve."""
+    update = d.status.update if d.running and swaps(d.status.update) else None
+    others = (d.status.active, d.status.previous, update.green if update else None)
+    same = (each.digest for each in others if each and each.hash == revision.hash)
+    return tuple(dict.fromkeys(digest for digest in same if digest != revision.digest))
+
+
+def _tell_of_edit(d: Draft, revision: Revision) -> None:
+    deployment = d.seen.deployment_of(revision.hash)
+    serves = deployment.serves if deployment else None
+    if serves is not None and serves.starting != serves.digest:
+        message = f"ConfigMap {serving_record(revision.deployment)} was changed; restored from status"
+        d.note(Reason.RECORD_RESTORED, message, warn=True)
 
 
 def _asked(d: Draft, revision: Revision) -> bool:
@@ -130,6 +170,8 @@ def _tell_of_move(d: Draft, service: ServiceView, target: Revision) -> None:
     previous, active = d.status.previous, d.status.active
     if d.running and d.update.phase in (Phase.SWITCHING, *_STANDING_BY):
         return
+    if previous and active and previous.hash == active.hash:
+        previous = None  # in the same pods, so the selector does not tell them apart
     if previous and active and target.hash == previous.hash:
         message = f"version {active.version} has no ready endpoint: version {target.version} stands in for it"
         d.note(Reason.STANDING_IN, message, warn=True)
@@ -220,9 +262,11 @@ def _aliases(d: Draft) -> Iterator[Action]:
     if aliases.confirmed or not aliases.wanted:
         return
     d.ask_again()
-    if found is None:
+    # written last: whoever finds the alias without a status must find that the version was promoted
+    if found is None or any(tag.key == PROMOTED for tag in d.status.owed_tags):
         return
-    owed = tuple((alias, version) for alias, version in aliases.wanted.items() if found.get(alias) != version)
+    left = left_alone(d)
+    owed = tuple((a, v) for a, v in aliases.wanted.items() if found.get(a) != v and a not in left)
     if owed:
         yield SetAliases(wanted=owed)
 

@@ -18,11 +18,41 @@ def entries_before(offset: str) -> int:
     return int(offset.partition("@")[0])
 
 
-def origin(heads: LogHeads, data: Data) -> Offsets | None:
-    """Where the first window begins; None if that was not counted yet."""
+def origin(heads: LogHeads, data: Data, *, first: bool = True) -> Offsets | None:
+    """Where the first window begins; None if that was not counted yet.
+
+    Parameters
+    ----------
+    first
+        Whether no window began there yet; what was trained once may since have been trimmed.
+
+    Raises
+    ------
+    WindowImpossible
+        If ``data.startOffsets`` are no positions of this log, or before events that it has lost.
+    """
     if data.start is Start.LATEST:
         return dict(heads.offsets)
+    if data.start is Start.OFFSETS:
+        named = dict(data.start_offsets or {})
+        if problem := _no_position(named, heads, first=first):
+            raise WindowImpossible(f"data.startOffsets: {problem}")
+        return named
     return dict(heads.earliest) if not shares(heads, data.max_events) else dict(heads.newest) or None
+
+
+def _no_position(named: Offsets, heads: LogHeads, *, first: bool) -> str:
+    """Why a window cannot begin there; "" if it can."""
+    if set(named) != set(heads.offsets):
+        return f"they name partitions {sorted(named)}, the log has {sorted(heads.offsets)}: name each of them"
+    for partition, offset in named.items():
+        entry, end = entries_before(offset), entries_before(heads.offsets[partition])
+        if entry > end:
+            return f"partition {partition} holds {end} entries, {offset} is behind them: name a position in the log"
+        if first and entry < heads.removed.get(partition, 0):
+            earliest = heads.earliest[partition]
+            return f"events behind {offset} of partition {partition} were trimmed: name {earliest} or a later position"
+    return ""
 
 
 def shares(heads: LogHeads, at_most: int | None) -> dict[str, int]:

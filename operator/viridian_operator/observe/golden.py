@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 from viridian_operator.observe.prober import Answer, Prober
 
-FILE = "golden.json"
 #: the pod is there but does not judge: busy, or not ready any more
 _TEMPORARY = frozenset({408, 429, 502, 503, 504})
 
@@ -25,13 +24,13 @@ class Golden:
     requests: tuple[Mapping[str, Any], ...]
 
 
-def golden_of(config_map: Mapping[str, Any]) -> Golden | None:
-    """The golden requests in the record of a revision; None if they cannot be read.
+def golden_of(text: str | None) -> Golden | None:
+    """Golden requests out of their JSON; None if they cannot be read.
 
     A version without golden requests has an empty list, which every pod answers.
     """
     try:
-        parsed = json.loads(config_map["data"][FILE])
+        parsed = json.loads(text or "")
         requests = tuple(parsed["requests"])
         tolerance = float(parsed.get("tolerance", 1e-4))
     except (KeyError, TypeError, ValueError, AttributeError):

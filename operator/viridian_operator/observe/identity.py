@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from viridian_operator.decide.observation import Identity
+from viridian_operator.decide.observation import Identity, Resident, Role
 from viridian_operator.observe.prober import Answer, Prober
+from viridian_operator.observe.troubles import REASONS
 
 PATH = "/viridian/v1/identity"
 #: connections to the Service; kube-proxy picks an endpoint for each
@@ -26,6 +27,30 @@ def identity_of(answer: Answer) -> Identity | None:
         phase=str(body.get("phase") or ""),
         retired=body.get("retired") is True,
         error=_error(body.get("error")),
+        residents=_residents(body.get("residents")),
+    )
+
+
+def _residents(listed: Any) -> tuple[Resident, ...] | None:
+    if not isinstance(listed, list):
+        return None
+    return tuple(found for each in listed if isinstance(each, Mapping) and (found := _resident(each)))
+
+
+def _resident(entry: Mapping[str, Any]) -> Resident | None:
+    """None for a role that nothing has."""
+    role, error = entry.get("role"), entry.get("error")
+    if role not in set(Role) or not entry.get("digest"):
+        return None
+    reason = error.get("reason") if isinstance(error, Mapping) else None
+    return Resident(
+        role=Role(role),
+        version=str(entry.get("version") or ""),
+        digest=str(entry["digest"]),
+        ready=entry.get("phase") == "Ready",
+        failed=entry.get("phase") == "Failed",
+        trouble=REASONS.get(str(reason)),
+        message=_error(error),
     )
 
 

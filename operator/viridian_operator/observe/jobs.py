@@ -14,6 +14,7 @@ from viridian_operator.api import names
 from viridian_operator.api.status import Window
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 from viridian_operator.kube.resources import Manifest
+from viridian_operator.observe.causes import Weight, cause_of
 from viridian_operator.observe.termination import for_people, parse_message
 from viridian_operator.observe.times import moment
 from viridian_operator.observe.troubles import (
@@ -26,8 +27,6 @@ from viridian_operator.observe.troubles import (
 
 JOB_NAME: Final = "batch.kubernetes.io/job-name"
 INDEX: Final = "batch.kubernetes.io/job-completion-index"
-#: exit codes that say more than that another pod of the gang went first
-_TELLING: Final = frozenset({3, 64, 65, 75, 78})
 _EXIT_CODE: Final = re.compile(r"failed with exit code (\d+)")
 
 Pod = Manifest
@@ -85,10 +84,7 @@ class _Reading:
         containers = job["spec"]["template"]["spec"]["containers"]
         self._job, self._pods, self._state = job, pods, state
         self._container = containers[0]["name"]
-        self._failures = sorted(
-            (end for pod in pods if (end := self._end(pod)) is not None and end.get("exitCode") != 0),
-            key=lambda end: (end.get("exitCode") not in _TELLING, end.get("finishedAt") or ""),
-        )
+        self._cause = cause_of(pods, self._container)
 
     def condition(self, kind: str) -> Mapping[str, Any]:
         """A condition that holds; empty if it does not."""
@@ -96,28 +92,35 @@ class _Reading:
         return next((each for each in conditions if each["type"] == kind and each.get("status") == "True"), {})
 
     def exit_code(self) -> int | None:
-        """Of the container that failed first; out of the Job's condition if its pod is gone."""
+        """Of the container that is the cause; out of the Job's condition if its pod is gone."""
         if self._state is JobState.COMPLETE:
             return 0
-        if self._failures:
-            return int(self._failures[0]["exitCode"])
+        if self._cause:
+            return self._cause.exit_code
         found = _EXIT_CODE.search(self.condition("Failed").get("message") or "")
         return int(found[1]) if found else None
 
     def result(self) -> Mapping[str, Any] | None:
-        """The last words of rank 0, or of the container that failed."""
+        """The last words of rank 0, or of the container that is the cause of a failure."""
         first = self._first()
-        end = self._end(first) if first else None
-        if self._state is JobState.FAILED and self._failures:
-            end = self._failures[0]
+        end = terminated_state(self._status(first)) if first else None
+        if self._state is JobState.FAILED and self._cause:
+            end = self._cause.state
         return parse_message(end.get("message")) if end else None
 
     def disrupted(self) -> bool:
-        """Whether it ended from outside; also when nothing at all is left that could tell an exit code."""
-        if self._state is not JobState.FAILED:
+        """Whether it ended from outside; also when nothing at all is left that could tell an exit code.
+
+        A pod that was evicted while the others failed for a reason of their own is no disruption of the Job.
+        """
+        if self._state is not JobState.FAILED or (self._cause and self._cause.weight is Weight.FINAL):
             return False
         failed = self.condition("Failed")
-        if "DisruptionTarget" in (failed.get("message") or "") or any(disruption_of(pod) for pod in self._pods):
+        if "DisruptionTarget" in (failed.get("message") or ""):
+            return True
+        if self._cause and self._cause.weight is Weight.CAUSE:
+            return self._cause.disrupted
+        if any(disruption_of(pod) for pod in self._pods):
             return True
         return failed.get("reason") in ("BackoffLimitExceeded", "PodFailurePolicy") and self.exit_code() is None
 
@@ -135,8 +138,8 @@ class _Reading:
 
     def message(self, trouble: Trouble | None) -> str:
         """One sentence for people."""
-        if self._state is JobState.FAILED and self._failures and not self.disrupted():
-            return for_people(self._failures[0])
+        if self._state is JobState.FAILED and self._cause and not self.disrupted():
+            return for_people(self._cause.state)
         if trouble:
             return trouble[1]
         return str(self.condition("Failed").get("message") or "")
@@ -157,9 +160,6 @@ class _Reading:
         statuses = (pod.get("status") or {}).get("containerStatuses") or ()
         found: Mapping[str, Any] = next((each for each in statuses if each.get("name") == self._container), {})
         return found
-
-    def _end(self, pod: Pod) -> Mapping[str, Any] | None:
-        return terminated_state(self._status(pod))
 
 
 def _window(text: str | None) -> Window | None:

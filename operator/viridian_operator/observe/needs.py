@@ -8,12 +8,17 @@ from viridian_operator.api.follow import Follow
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.spec import ModelUpdateSpec, Strategy
 from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
+from viridian_operator.decide.capacity import swaps
+from viridian_operator.decide.drifting import watches_drift
+from viridian_operator.decide.retention import retention_due
 
 #: nothing slow is asked while traffic moves or may have to move back
 _SWIFT = frozenset({Phase.VERIFYING, Phase.SCALING, Phase.SWITCHING, Phase.BAKING, Phase.ROLLING_BACK})
 _GREEN_PROVES = frozenset({Phase.PREPARING, Phase.VERIFYING, Phase.SCALING})
 _ALL_PROVE = frozenset({Phase.SWITCHING, Phase.BAKING, Phase.ROLLING_BACK})
 _GOLDEN = frozenset({Phase.VERIFYING, Phase.SCALING})
+#: in a hot swap the candidate cannot be asked before it serves; loading it has answered the golden requests already
+_GOLDEN_AFTER_FLIP = frozenset({Phase.SWITCHING})
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,10 @@ class Needs:
         List the Jobs.
     heads
         Read the ends of the event log.
+    drift
+        Read what the drift monitor found.
+    versions
+        List all versions of the model, and its aliases, for retention.
     newest
         Count back from them by so many events, if the log holds more.
     aliases
@@ -40,6 +49,8 @@ class Needs:
         Read the version of the running update once its training Job is complete.
     unless_deployed
         Revision hash whose Deployment makes ``version`` needless: its golden requests are in its record.
+    unless_kept
+        Digest whose golden requests, if kept in the ConfigMap of a Deployment, make ``version`` needless.
     identity
         Revision hashes whose ready pods say what they serve; None: all.
     golden
@@ -52,6 +63,8 @@ class Needs:
 
     jobs: bool = False
     heads: bool = False
+    drift: bool = False
+    versions: bool = False
     newest: int | None = None
     aliases: bool = False
     version: str = ""
@@ -59,6 +72,7 @@ class Needs:
     listed: bool = False
     candidate: bool = False
     unless_deployed: str = ""
+    unless_kept: str = ""
     identity: frozenset[str] | None = frozenset()
     golden: frozenset[str] = frozenset()
     service: str = ""
@@ -77,18 +91,22 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
     phase = update.phase if update else Phase.IDLE
     proven = spec.serving.identity is IdentityPolicy.DIGEST
     green = frozenset({update.green.hash}) if update and update.green else frozenset()
+    preparing = update.green if update and phase is Phase.PREPARING else None
     return Needs(
         jobs=phase not in _SWIFT or (phase is Phase.BAKING and _has_check_jobs(spec)),
         heads=update is None and spec.data is not None,
+        drift=update is None and spec.data is not None and watches_drift(spec, status),
+        versions=retention_due(spec, status),
         newest=_newest(spec, status) if update is None else None,
-        aliases=phase not in _SWIFT and _aliases(status, resync=resync),
+        aliases=phase not in _SWIFT and (_aliases(status, resync=resync) or retention_due(spec, status)),
         version=_version(spec, status, update),
         follow=_follow(spec, status) if update is None else None,
         listed=update is None and spec.strategy is Strategy.REGISTRY,
         candidate=update is not None and update.kind in TRAINS and update.candidate is None,
-        unless_deployed=update.green.hash if update and update.green and phase is Phase.PREPARING else "",
-        identity=_identity(phase, green) if proven else frozenset(),
-        golden=green if proven and phase in _GOLDEN else frozenset(),
+        unless_deployed=preparing.hash if preparing and not swaps(update) else "",
+        unless_kept=preparing.digest if preparing and swaps(update) else "",
+        identity=_identity(status, phase, green) if proven else frozenset(),
+        golden=green if proven and phase in (_GOLDEN_AFTER_FLIP if swaps(update) else _GOLDEN) else frozenset(),
         service=_service(status, update) if proven else "",
         checks=phase is Phase.BAKING,
     )
@@ -126,10 +144,12 @@ def _follow(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> Follow | None:
     return spec.follow
 
 
-def _identity(phase: Phase, green: frozenset[str]) -> frozenset[str] | None:
+def _identity(status: ModelUpdateStatus, phase: Phase, green: frozenset[str]) -> frozenset[str] | None:
+    """Pods that take versions say in every pass which one they serve: one that restarted may have to be told."""
     if phase in _ALL_PROVE:
         return None
-    return green if phase in _GREEN_PROVES else frozenset()
+    swappable = frozenset(each.hash for each in (status.active, status.previous) if each and each.swappable)
+    return swappable | (green if phase in _GREEN_PROVES else frozenset())
 
 
 def _service(status: ModelUpdateStatus, update: Update | None) -> str:

@@ -16,7 +16,7 @@ import aiohttp
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus
-from viridian_operator.decide.observation import JobState, LogHeads, Observation, Registry
+from viridian_operator.decide.observation import DriftView, JobState, LogHeads, Observation, Registry
 from viridian_operator.decide.window import shares
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.resources import Key
@@ -29,6 +29,7 @@ from viridian_operator.observe.prober import AT_ONCE, Prober
 from viridian_operator.observe.proofs import prove
 from viridian_operator.observe.registered import OpenRegistry, ask_registry
 from viridian_operator.observe.sight import Sight
+from viridian_operator.sources.drift import DriftFindings
 from viridian_operator.sources.errors import SourceError
 from viridian_operator.sources.poller import Reading
 from viridian_operator.sources.redis_stream import Heads
@@ -38,6 +39,9 @@ CountBack = Callable[[Heads, Mapping[str, int]], Awaitable[Mapping[str, str]]]
 
 #: Tells the ends of the ModelUpdate's event log, freshly read or recently; None without one.
 ReadHeads = Callable[[], Awaitable[Reading | None]]
+
+#: What the drift monitor of the ModelUpdate found; None without an event log.
+ReadDrift = Callable[[], Awaitable[DriftFindings | None]]
 
 _TRAIN = "train"
 
@@ -85,6 +89,7 @@ class Observer:
         heads: ReadHeads,
         registry: OpenRegistry,
         count_back: CountBack | None = None,
+        drift: ReadDrift | None = None,
         resync: bool = False,
     ) -> Sight:
         """Read what the present phase needs.
@@ -103,8 +108,10 @@ class Observer:
         """
         needs = needs_of(spec, status, resync=resync)
         key = Key(body["metadata"]["namespace"], body["metadata"]["name"])
-        raw, (ends, problem) = await asyncio.gather(
-            read_children(self._cluster, key, spec, status, needs), read_heads(heads, needs, count_back)
+        raw, (ends, problem), loss = await asyncio.gather(
+            read_children(self._cluster, key, spec, status, needs),
+            read_heads(heads, needs, count_back),
+            read_drift(drift, needs),
         )
         seen = picture(body, raw, spec, status, needs)
         if not needs.checks:
@@ -115,7 +122,7 @@ class Observer:
         )
         found = find(proven, raw, spec, status, now, self._runner) if needs.checks else Findings()
         checked = replace(proven, checks=found.results or None, checking=found.running)
-        return Sight(replace(checked, heads=ends, heads_error=problem, registry=registered), raw)
+        return Sight(replace(checked, heads=ends, heads_error=problem, drift=loss, registry=registered), raw)
 
 
 async def read_heads(
@@ -143,6 +150,17 @@ async def read_heads(
         return None, error.message
 
 
+async def read_drift(drift: ReadDrift | None, needs: Needs) -> DriftView:
+    """What the drift monitor says, or why that cannot be read."""
+    if drift is None or not needs.drift:
+        return DriftView()
+    try:
+        found = await drift()
+    except SourceError as error:
+        return DriftView(error=error.message)
+    return DriftView(found.detection, found.error) if found else DriftView()
+
+
 async def _registered(
     registry: OpenRegistry, spec: ModelUpdateSpec, status: ModelUpdateStatus, needs: Needs, seen: Observation
 ) -> Registry:
@@ -151,6 +169,8 @@ async def _registered(
         job = seen.job_of(_TRAIN, update.number, update.attempts.number)
         tag = f"{seen.uid}/{update.number}" if job and job.state is JobState.COMPLETE else ""
     if needs.unless_deployed and seen.deployment_of(needs.unless_deployed) is not None:
+        number = ""
+    if needs.unless_kept and any(each.serves and needs.unless_kept in each.serves.golden for each in seen.deployments):
         number = ""
     uid = seen.uid if status.recovering else ""
     return await ask_registry(
@@ -162,4 +182,5 @@ async def _registered(
         uid=uid,
         follow=needs.follow,
         listed=needs.listed,
+        versions=needs.versions,
     )

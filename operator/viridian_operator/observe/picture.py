@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from viridian_operator.api.children import is_ours
+from viridian_operator.api.names import drift_monitor
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus
-from viridian_operator.decide.observation import DeploymentView, JobView, Observation, ServiceView
-from viridian_operator.kube.resources import DEPLOYMENT, ENDPOINT_SLICE, JOB, POD, SERVICE, Key, Manifest
+from viridian_operator.decide.observation import DeploymentView, JobView, MonitorView, Observation, ServiceView
+from viridian_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, ENDPOINT_SLICE, JOB, POD, SERVICE, Key, Manifest
 from viridian_operator.observe.children import expected_deployment, service_names
-from viridian_operator.observe.deployments import deployment_view
+from viridian_operator.observe.deployments import deployment_view, monitor_view
 from viridian_operator.observe.jobs import job_view
 from viridian_operator.observe.needs import Needs
 from viridian_operator.observe.pods import pod_views
@@ -32,12 +33,13 @@ def picture(
         uid=uid,
         generation=int(meta.get("generation") or 0),
         annotations=meta.get("annotations") or {},
-        deployments=_deployments(_ours(raw, DEPLOYMENT.kind, key, uid)),
+        deployments=_deployments(_ours(raw, DEPLOYMENT.kind, key, uid), _ours(raw, CONFIG_MAP.kind, key, uid)),
         pods=pod_views(of_kind(raw, POD.kind)),
         active_service=active,
         preview_service=preview,
         taken=tuple(_taken(raw, key, uid, spec, expected_deployment(status, needs))),
         jobs=_jobs(_ours(raw, JOB.kind, key, uid), of_kind(raw, POD.kind)),
+        monitor=_monitor(_ours(raw, DEPLOYMENT.kind, key, uid), key),
         deleting=bool(meta.get("deletionTimestamp")),
     )
 
@@ -46,9 +48,15 @@ def _ours(raw: Raw, kind: str, key: Key, uid: str) -> list[Manifest]:
     return [obj for obj in of_kind(raw, kind) if is_ours(obj, key.name, uid)]
 
 
-def _deployments(objects: list[Manifest]) -> tuple[DeploymentView, ...]:
-    views = (deployment_view(obj) for obj in objects)
+def _deployments(objects: list[Manifest], config_maps: list[Manifest]) -> tuple[DeploymentView, ...]:
+    named = {obj["metadata"]["name"]: obj for obj in config_maps}
+    views = (deployment_view(obj, named) for obj in objects)
     return tuple(sorted((view for view in views if view), key=lambda view: view.name))
+
+
+def _monitor(objects: list[Manifest], key: Key) -> MonitorView | None:
+    wanted = drift_monitor(key.name)
+    return next((monitor_view(obj) for obj in objects if obj["metadata"]["name"] == wanted), None)
 
 
 def _jobs(objects: list[Manifest], pods: list[Manifest]) -> tuple[JobView, ...]:

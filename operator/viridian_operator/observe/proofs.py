@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 
+from viridian_operator.api.names import serves
+from viridian_operator.api.serves import GOLDEN_FILE, read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Revision
+from viridian_operator.decide.capacity import swaps
 from viridian_operator.decide.observation import Identity, Observation, PodView, ServiceView
 from viridian_operator.kube.resources import CONFIG_MAP, POD, SERVICE
 from viridian_operator.observe.golden import Golden, ask_golden, golden_of
@@ -49,7 +52,16 @@ class _Asking:
     async def _pod(self, pod: PodView, address: str) -> PodView:
         if not (pod.ready and pod.ip and address):
             return pod
+        if swaps(self.status.update):
+            return await self._swapped(pod, address)
         identity, golden = await asyncio.gather(self._identity(pod, address), self._golden(pod, address))
+        return replace(pod, identity=identity, golden=golden)
+
+    async def _swapped(self, pod: PodView, address: str) -> PodView:
+        """One after the other: golden answers of a pod that is flipped in between would be those of the old version."""
+        identity, green = await self._identity(pod, address), self._green()
+        flipped = identity is not None and green is not None and identity.digest == green.digest
+        golden = await self._golden(pod, address) if flipped else None
         return replace(pod, identity=identity, golden=golden)
 
     async def _identity(self, pod: PodView, address: str) -> Identity | None:
@@ -78,9 +90,13 @@ class _Asking:
 
 
 def record_of(raw: Raw, revision: Revision) -> Golden | None:
-    """The golden requests in the record of a revision; None if there are none to be read."""
-    config_map = raw.get((CONFIG_MAP.kind, revision.deployment))
-    return golden_of(config_map) if config_map else None
+    """The golden requests of a revision in its record; None if there are none to be read."""
+    if not revision.swappable:
+        config_map = raw.get((CONFIG_MAP.kind, revision.deployment))
+        return golden_of((config_map.get("data") or {}).get(GOLDEN_FILE)) if config_map else None
+    config_map = raw.get((CONFIG_MAP.kind, serves(revision.deployment)))
+    said = read_serves(config_map) if config_map else None
+    return golden_of(said.golden.get(revision.digest)) if said else None
 
 
 def addresses_of(raw: Raw, port: int) -> dict[str, str]:

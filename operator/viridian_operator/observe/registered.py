@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from viridian_operator.api.follow import Follow
 from viridian_operator.api.status import Offsets, Window
 from viridian_operator.decide.observation import RegisteredVersion, Registry
-from viridian_operator.decide.tags import GAPS, QUARANTINE, VERDICT
+from viridian_operator.decide.tags import TAGS
 from viridian_operator.registry.artifacts import artifacts, digest_of
 from viridian_operator.registry.errors import NotFound, RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
@@ -32,14 +32,15 @@ async def ask_registry(
     uid: str = "",
     follow: Follow | None = None,
     listed: bool = False,
+    versions: bool = False,
 ) -> Registry:
     """Ask for a version by the tag of its update or by its number, for the aliases, for the largest number of an
-    update of ``uid``, and for the version that ``follow`` names.
+    update of ``uid``, for the version that ``follow`` names, and for all ``versions``.
 
     Nothing is asked, and no connection made, if nothing is wanted. A version asked for by number or followed that
     carries no digest gets one over its list of artifacts, if ``listed``.
     """
-    if not (update or number or aliases or follow):
+    if not (update or number or aliases or follow or versions):
         return Registry()
     try:
         registry = await connect()
@@ -49,6 +50,8 @@ async def ask_registry(
         if follow:
             followed = await _followed(registry, model, follow)
             found = replace(found, followed=followed, unfollowed=followed is None)
+        if versions:
+            found = replace(found, everything=tuple(registered(each) for each in await registry.versions(model)))
         return replace(found, aliases=await _aliases(registry, model)) if aliases else found
     except RegistryError as error:
         return Registry(error=error.message)
@@ -109,7 +112,8 @@ def registered(version: ModelVersion) -> RegisteredVersion:
         event_time=_number(tags.get("viridian.event-time")),
         kind=tags.get("viridian.kind", ""),
         golden=_golden(tags.get("viridian.golden")),
-        tags={key: tags[key] for key in (VERDICT, QUARANTINE, GAPS) if key in tags},
+        graph=tags.get("viridian.graph", ""),
+        tags={key: tags[key] for key in TAGS if key in tags},
     )
 
 

@@ -39,7 +39,8 @@ _INFRASTRUCTURE: Final = frozenset(
         "OutOfpods",
     }
 )
-_REASONS: Final = {
+#: reasons that serving images give for a load that failed
+REASONS: Final = {
     "DigestMismatch": PodTrouble.DIGEST_MISMATCH,
     "BadBundle": PodTrouble.BAD_BUNDLE,
     "WarmupFailed": PodTrouble.WARMUP_FAILED,
@@ -132,7 +133,7 @@ def _of_end(terminated: Status, *, looping: bool) -> Trouble | None:
     if terminated.get("reason") == "OOMKilled":
         return PodTrouble.OUT_OF_MEMORY, "killed because it used more memory than its limit"
     reported, _ = error_of(parse_message(terminated.get("message")))
-    if trouble := _REASONS.get(reported) or _EXIT_CODES.get(code or 0):
+    if trouble := REASONS.get(reported) or _EXIT_CODES.get(code or 0):
         return trouble, text
     if looping:
         return PodTrouble.CRASH_LOOP, text

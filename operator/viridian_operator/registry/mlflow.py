@@ -5,13 +5,14 @@ Paths and messages: ``mlflow/protos/model_registry.proto``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
 from viridian_operator.registry.credentials import Anonymous, Credentials
-from viridian_operator.registry.errors import Invalid
+from viridian_operator.registry.errors import Invalid, NotFound
 from viridian_operator.registry.rest import TOTAL_TIMEOUT, Rest
 from viridian_operator.registry.versions import ModelVersion, quoted
 
@@ -81,18 +82,47 @@ class MlflowRegistry:
         """The version that an update registered, ``update_tag`` being ``<uid>/<number>``."""
         return await self.version_by_tag(model, "viridian.update", update_tag)
 
-    async def last_update(self, model: str, uid: str) -> int:
-        """Largest number among the updates of ``uid`` that registered a version; 0 if none did."""
-        query, largest = {"filter": f"name={quoted(model)}", "max_results": "200"}, 0
+    async def versions(self, model: str) -> list[ModelVersion]:
+        """All versions of ``model``; none if there is no such model."""
+        query, found = {"filter": f"name={quoted(model)}", "max_results": "200"}, list[ModelVersion]()
         while True:
             answer = await self._rest.read(f"{API}/model-versions/search", query)
-            for raw in answer.get("model_versions") or []:
-                owner, _, number = ModelVersion.of(raw).tags.get("viridian.update", "").rpartition("/")
-                if owner == uid and number.isdigit():
-                    largest = max(largest, int(number))
+            found += [ModelVersion.of(raw) for raw in answer.get("model_versions") or []]
             if not (token := answer.get("next_page_token")):
-                return largest
+                return found
             query = {**query, "page_token": token}
+
+    async def last_update(self, model: str, uid: str) -> int:
+        """Largest number among the updates of ``uid`` that registered a version; 0 if none did."""
+        largest = 0
+        for version in await self.versions(model):
+            owner, _, number = version.tags.get("viridian.update", "").rpartition("/")
+            if owner == uid and number.isdigit():
+                largest = max(largest, int(number))
+        return largest
+
+    async def delete_version(self, model: str, number: str) -> None:
+        """Delete a version for good, and its run as far as MLflow does: ``mlflow gc`` frees the files.
+
+        A version or run that is gone already is fine. The version goes last: one that is left is found again.
+
+        Raises
+        ------
+        Invalid
+            If an alias names the version by now: whoever set it wants to keep it.
+        """
+        try:
+            version = await self.version(model, number)
+            if number in (await self.aliases(model)).values():
+                raise Invalid(f"version {number} of {model} is named by an alias and is not deleted")
+        except NotFound:
+            return
+        if version.run_id:
+            with contextlib.suppress(NotFound):
+                await self._rest.send("POST", f"{API}/runs/delete", body={"run_id": version.run_id})
+        with contextlib.suppress(NotFound):
+            body = {"name": model, "version": number}
+            await self._rest.send("DELETE", f"{API}/model-versions/delete", body=body)
 
     async def aliases(self, model: str) -> dict[str, str]:
         """Version number of every alias.

@@ -63,6 +63,13 @@ class AliasPoller[K: Hashable]:
         """``key`` follows nothing, or looks by itself."""
         self._watches.pop(key, None)
 
+    def hint(self, model: str) -> None:
+        """Something happened to ``model``: look at its aliases now."""
+        for watch in self._watches.values():
+            if watch.model == model:
+                watch.next_at = self._clock()
+        self._changed.set()
+
     async def aclose(self) -> None:
         """Stop polling."""
         if self._task is not None:

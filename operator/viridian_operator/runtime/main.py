@@ -71,6 +71,8 @@ async def _run(process: Process, stopping: asyncio.Event) -> int:
     settings = process.settings
     port = await process.probes.start()
     log.info("viridian-operator %s as %s, probes and metrics on port %d", __version__, settings.identity, port)
+    if process.webhooks is not None:
+        log.info("webhooks of MLflow are received on port %d", await process.webhooks.start())
     shell: asyncio.Task[None] | None = None
     background = [
         asyncio.create_task(process.heartbeat.run(), name="heartbeat"),
@@ -141,6 +143,8 @@ async def _shut_down(process: Process, shell: asyncio.Task[None] | None) -> None
         await close()
     # Connections to the probes are tasks, too, and kopf would wait for them.
     await process.probes.stop()
+    if process.webhooks is not None:
+        await process.webhooks.stop()
     if shell is not None:
         process.shell.stop()
         await asyncio.wait([shell], timeout=WATCHES_END)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -16,6 +16,8 @@ from viridian_operator.kube.resources import Key
 from viridian_operator.kube.workqueue import WorkQueue
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+#: Counts of a training's result that are shown; others of an image's own are not.
+EVENT_COUNTS = frozenset({"trained", "holdout", "predicted", "duplicates", "late", "rejected"})
 LONG_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -117,17 +119,39 @@ class Metrics:
             ["namespace", "name"],
             registry=registry,
         )
+        self._stale = Gauge(
+            "viridian_model_stale",
+            "1 while what serves is older than spec.freshness.maxAge, else 0; no series where that is not set or told",
+            ["namespace", "name"],
+            registry=registry,
+        )
         self._invariants = Gauge(
             "viridian_invariant_violated",
             "1 while an invariant of the blue-green protocol does not hold; no series while all do",
             ["namespace", "name", "invariant"],
             registry=registry,
         )
+        self._trained = Counter(
+            "viridian_training_events",
+            "Events of finished trainings: trained, holdout, predicted, duplicates, late, rejected",
+            ["namespace", "name", "count"],
+            registry=registry,
+        )
+        self._webhooks = Counter(
+            "viridian_webhook_requests",
+            "Webhooks by what became of them: accepted, repeated, ignored, standby, refused, malformed, unverified",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("accepted", "refused"):
+            self._webhooks.labels(result=result)
         build = Gauge("viridian_build_info", "Always 1", ["version", "python"], registry=registry)
         build.labels(version=__version__, python=platform.python_version()).set(1)
         self._phases: dict[Key, Phase] = {}
         self._served: set[Key] = set()
+        self._limited: set[Key] = set()
         self._violated: dict[Key, frozenset[str]] = {}
+        self._counted: dict[Key, set[str]] = {}
         for phase in Phase:
             self._census.labels(phase=phase.value).set(0)
 
@@ -167,6 +191,15 @@ class Metrics:
             self._served.add(key)
             self._event_time.labels(*key).set(event_time)
 
+    def model_stale(self, key: Key, stale: bool | None) -> None:
+        """Whether what serves for ``key`` is older than it may be; None if no limit is set, or its age is not known."""
+        if stale is not None:
+            self._limited.add(key)
+            self._stale.labels(*key).set(stale)
+        elif key in self._limited:
+            self._limited.discard(key)
+            self._stale.remove(*key)
+
     def invariants_violated(self, key: Key, names: Iterable[str]) -> None:
         """The invariants that do not hold for ``key`` now; those of before that hold again lose their series."""
         now = frozenset(names)
@@ -180,10 +213,24 @@ class Metrics:
     def forget(self, key: Key) -> None:
         """``key`` no longer exists."""
         self.invariants_violated(key, ())
+        self.model_stale(key, None)
         self._uncount(self._phases.pop(key, None))
         if key in self._served:
             self._served.discard(key)
             self._event_time.remove(*key)
+        for name in self._counted.pop(key, ()):
+            self._trained.remove(*key, name)
+
+    def events_trained(self, key: Key, events: Mapping[str, int]) -> None:
+        """A training of ``key`` ended, or failed for its data, with these counts."""
+        known = self._counted.setdefault(key, set())
+        for name in EVENT_COUNTS & events.keys():
+            known.add(name)
+            self._trained.labels(*key, name).inc(events[name])
+
+    def webhook(self, result: str) -> None:
+        """A request to the endpoint of webhooks was answered."""
+        self._webhooks.labels(result=result).inc()
 
     def update_finished(self, result: Phase) -> None:
         """An update ended."""

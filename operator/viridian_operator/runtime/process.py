@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from kubernetes.aio import client
@@ -22,6 +23,7 @@ from viridian_operator.runtime.metrics import Metrics
 from viridian_operator.runtime.probes import Check, Heartbeat, ProbeServer
 from viridian_operator.runtime.settings import Settings
 from viridian_operator.runtime.shell import Shell
+from viridian_operator.runtime.webhook import WebhookServer
 from viridian_operator.runtime.worker import Workers
 from viridian_operator.sources.poller import HeadsPoller
 
@@ -34,7 +36,8 @@ log = logging.getLogger(__name__)
 class BuildReconciler(Protocol):
     """Makes the function that runs one pass; ``wake`` asks for another one soon.
 
-    If what it returns has an async method ``aclose``, that is called at the exit.
+    If what it returns has an async method ``aclose``, that is called at the exit; if it has a method ``hint``,
+    that is called with the name of a registered model that a webhook told of.
     """
 
     def __call__(
@@ -65,6 +68,7 @@ class Process:
     heartbeat: Heartbeat
     elector: Elector | None
     probes: ProbeServer
+    webhooks: WebhookServer | None
 
 
 def assemble(
@@ -79,11 +83,12 @@ def assemble(
     metrics.queue.follow(queue)
     recorder = EventRecorder(cluster, instance=settings.identity)
     poller = HeadsPoller(queue.add, interval=settings.source_interval)
+    reconcile = build(
+        cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings, wake=queue.add
+    )
     workers = Workers(
         queue=queue,
-        reconcile=build(
-            cluster=cluster, recorder=recorder, metrics=metrics, poller=poller, settings=settings, wake=queue.add
-        ),
+        reconcile=reconcile,
         metrics=metrics,
         count=settings.workers,
         timeout=settings.reconcile_timeout,
@@ -99,7 +104,23 @@ def assemble(
         live=_liveness(settings, heartbeat, queue),
         ready=_readiness(shell, elector),
     )
-    return Process(settings, metrics, cluster, workers, recorder, poller, shell, heartbeat, elector, probes)
+    webhooks = _webhooks(settings, metrics, workers.gate, getattr(reconcile, "hint", None))
+    return Process(settings, metrics, cluster, workers, recorder, poller, shell, heartbeat, elector, probes, webhooks)
+
+
+def _webhooks(
+    settings: Settings, metrics: Metrics, gate: asyncio.Event, hint: Callable[[str], None] | None
+) -> WebhookServer | None:
+    if not settings.webhook_secret_file or hint is None:
+        return None
+    return WebhookServer(
+        host=settings.probe_host,
+        port=settings.webhook_port,
+        secret=Path(settings.webhook_secret_file),
+        leading=gate.is_set,
+        hint=hint,
+        count=metrics.webhook,
+    )
 
 
 def _elector(settings: Settings, cluster: ApiCluster) -> Elector:

@@ -20,9 +20,9 @@ from viridian_operator.act.errors import NameTaken
 from viridian_operator.act.executor import Executor
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.api.check import problems
-from viridian_operator.api.conditions import Reason
+from viridian_operator.api.conditions import Reason, Type
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import TERMINAL, ModelUpdateStatus, read_status
+from viridian_operator.api.status import TERMINAL, TRAINS, ModelUpdateStatus, Update, read_status
 from viridian_operator.decide.decision import Decision, Severity
 from viridian_operator.decide.step import decide, refuse
 from viridian_operator.kube.cluster import Cluster
@@ -41,8 +41,9 @@ from viridian_operator.runtime.metrics import Metrics
 from viridian_operator.runtime.settings import Settings
 from viridian_operator.runtime.slots import TrainingSlots
 from viridian_operator.runtime.worker import Gone
+from viridian_operator.sources.drift import DriftFindings
 from viridian_operator.sources.errors import SourceError
-from viridian_operator.sources.poller import HeadsPoller, Reading
+from viridian_operator.sources.poller import DriftWatch, HeadsPoller, Reading
 from viridian_operator.sources.redis_stream import Heads
 
 #: how old heads of an event log may be when a window is fixed
@@ -74,6 +75,8 @@ class _Memory:
     resynced: float = 0.0
     failures: int = 0
     message: str = ""
+    #: registered model of which a version is followed by its number; aliases are polled
+    follows: str = ""
 
 
 @dataclass
@@ -126,6 +129,13 @@ class Reconciler:
             return None
         return await self._pass(Subject(key, body, spec, status))
 
+    def hint(self, model: str) -> None:
+        """Something happened to a registered model: its aliases are looked at, and who waits for a version looks."""
+        self.aliases.hint(model)
+        for key, memory in self.memory.items():
+            if memory.follows == model:
+                self.wake(key)
+
     async def aclose(self) -> None:
         """End the questions to pods and registries and close the connections."""
         await self.aliases.aclose()
@@ -134,6 +144,7 @@ class Reconciler:
 
     async def _pass(self, subject: Subject) -> float | None:
         memory = self.memory.setdefault(subject.key, _Memory())
+        memory.follows = subject.spec.model.name if subject.spec.follow and subject.spec.follow.version else ""
         resync = time.monotonic() - memory.resynced > self.settings.resync
         now = datetime.now(UTC)
         sight = await self.observer.observe(
@@ -144,6 +155,7 @@ class Reconciler:
             heads=lambda: self._heads(subject),
             registry=lambda: self._registry(subject),
             count_back=lambda heads, counts: self._count_back(subject, heads, counts),
+            drift=lambda: self._drift(subject),
             resync=resync,
         )
         if resync:
@@ -189,19 +201,22 @@ class Reconciler:
         self.metrics.phase(subject.key, decision.status.phase)
         active = decision.status.active
         self.metrics.model_event_time(subject.key, active.event_time if active else None)
+        self.metrics.model_stale(subject.key, _stale(subject.spec, decision.status))
         self.metrics.invariants_violated(subject.key, decision.violated)
-        self._count(subject.status, decision.status)
+        self._count(subject.key, subject.status, decision.status)
         if decision.reason != memory.message or decision.notes:
             memory.message = decision.reason
             fields = {"phase": decision.status.phase.value, "actions": [type(a).__name__ for a in decision.actions]}
             log.info("%s", decision.reason, extra={"fields": fields})
 
-    def _count(self, old: ModelUpdateStatus, new: ModelUpdateStatus) -> None:
+    def _count(self, key: Key, old: ModelUpdateStatus, new: ModelUpdateStatus) -> None:
         if new.update is None:
             return
         before = old.update if old.update and old.update.number == new.update.number else None
         for record in new.update.phases[len(before.phases) if before else 0 :]:
             self.metrics.phase_finished(record.phase, record.seconds)
+        if new.update.kind in TRAINS and (told := _events(new.update)) and not (before and _events(before)):
+            self.metrics.events_trained(key, told)
         if new.update.phase in TERMINAL and (before is None or before.phase not in TERMINAL):
             self.metrics.update_finished(new.update.phase)
 
@@ -225,11 +240,15 @@ class Reconciler:
         source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
         return await self.poller.newest(source, heads, counts) if source else {}
 
+    async def _drift(self, subject: Subject) -> DriftFindings | None:
+        source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
+        return await self.poller.findings(source, subject.body["metadata"]["uid"]) if source else None
+
     async def _registry(self, subject: Subject) -> MlflowRegistry:
         return await open_registry(self.cluster, self.session, subject.key.namespace, subject.spec)
 
     async def _watch_log(self, subject: Subject, decision: Decision) -> None:
-        if decision.wake_at_total is None:
+        if decision.wake_at_total is None and decision.wake_off_drift is None:
             self.poller.unwatch(subject.key)
             return
         try:
@@ -237,8 +256,10 @@ class Reconciler:
         except SourceError as error:
             log.warning("the event log is not watched: %s", error)
             return
+        known = decision.wake_off_drift
+        drift = DriftWatch(subject.body["metadata"]["uid"], known) if known is not None else None
         if source:
-            self.poller.watch(subject.key, source, decision.wake_at_total)
+            self.poller.watch(subject.key, source, decision.wake_at_total, drift)
 
     async def _watch_alias(self, subject: Subject, decision: Decision) -> None:
         follow, known = subject.spec.follow, decision.wake_off_version
@@ -265,6 +286,16 @@ class Reconciler:
         if refused != status:
             ref = ObjectRef(MODEL_UPDATE, key.namespace, key.name, body["metadata"]["uid"])
             await self.cluster.replace_status(ref, refused.wire(), body["metadata"]["resourceVersion"])
+
+
+def _stale(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> bool | None:
+    if spec.freshness is None or status.fresh_at is None:
+        return None
+    return any(condition.type == Type.STALE and condition.status == "True" for condition in status.conditions)
+
+
+def _events(update: Update) -> Mapping[str, int]:
+    return update.candidate.events if update.candidate else update.events
 
 
 def _read_status(raw: Mapping[str, Any] | None) -> ModelUpdateStatus:

@@ -63,6 +63,10 @@ class Settings(BaseModel):
     probe_port: int = Field(default=8080, ge=0, le=65535, description="port of probes and metrics; 0 picks one")
     source_interval: float = Field(default=5.0, gt=0, description="time between polls of an event log")
     max_concurrent_trainings: int = Field(default=0, ge=0, description="trainings at the same time; 0 means no limit")
+    webhook_secret_file: str = Field(
+        default="", description="secret of MLflow's webhooks; without it none are received"
+    )
+    webhook_port: int = Field(default=8081, ge=0, le=65535, description="port of webhooks; 0 picks one")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least level shown")
 
     @field_validator("namespaces", mode="before")

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from viridian_operator.sources.drift import DriftFindings
 from viridian_operator.sources.errors import SourceError, Unavailable
 from viridian_operator.sources.redis_stream import Heads, RedisStreams, StreamSource
 
@@ -32,8 +33,20 @@ class HeadsReader(Protocol):
         """Positions before the newest ``counts`` entries at ``heads``, or raise ``SourceError``."""
         ...
 
+    async def findings(self, keys: Sequence[str]) -> list[DriftFindings]:
+        """What the drift monitors of these ModelUpdates found, or raise ``SourceError``."""
+        ...
+
     async def close(self) -> None:
         """Close the connection."""
+
+
+@dataclass(frozen=True)
+class DriftWatch:
+    """Whose monitor is watched, and how many of its detections are known."""
+
+    uid: str
+    known: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,7 @@ class _Log[K: Hashable]:
 
     reader: HeadsReader | None = None
     waiting: dict[K, int] = field(default_factory=dict)
+    drifts: dict[K, DriftWatch] = field(default_factory=dict)
     heads: Heads | None = None
     read_at: float = 0.0
     error: str = ""
@@ -68,14 +82,24 @@ class _Log[K: Hashable]:
     next_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody waits for news of it."""
+        return bool(self.waiting or self.drifts)
+
+    def forget(self, key: K) -> None:
+        """``key`` waits for nothing here."""
+        self.waiting.pop(key, None)
+        self.drifts.pop(key, None)
+
 
 class HeadsPoller[K: Hashable]:
-    """Wakes those who wait for a log to grow.
+    """Wakes those who wait for a log to grow, or for drift to be found in it.
 
     Parameters
     ----------
     notify
-        Called with the key when the log holds enough; the key then waits no more.
+        Called with the key when there is what it waits for; it then waits no more.
     interval
         Seconds between polls of a log.
     connect
@@ -94,18 +118,24 @@ class HeadsPoller[K: Hashable]:
         self._logs: dict[StreamSource, _Log[K]] = {}
         self._changed = asyncio.Event()
 
-    def watch(self, key: K, source: StreamSource, total_threshold: int) -> None:
-        """Call back ``key`` once ``source`` holds at least so many entries; replaces what it waited for."""
-        for other, entry in self._logs.items():
-            if other != source:
-                entry.waiting.pop(key, None)
-        self._logs.setdefault(source, _Log[K]()).waiting[key] = total_threshold
+    def watch(
+        self, key: K, source: StreamSource, total_threshold: int | None = None, drift: DriftWatch | None = None
+    ) -> None:
+        """Call back ``key`` once ``source`` holds at least so many entries, or its drift monitor has found something
+        that is not known; replaces what it waited for.
+        """
+        self.unwatch(key)
+        entry = self._logs.setdefault(source, _Log[K]())
+        if total_threshold is not None:
+            entry.waiting[key] = total_threshold
+        if drift is not None:
+            entry.drifts[key] = drift
         self._changed.set()
 
     def unwatch(self, key: K) -> None:
         """``key`` waits for nothing any more."""
         for entry in self._logs.values():
-            entry.waiting.pop(key, None)
+            entry.forget(key)
 
     def latest(self, source: StreamSource) -> Reading:
         """What was read last, without reading."""
@@ -147,6 +177,28 @@ class HeadsPoller[K: Hashable]:
             except TimeoutError as error:
                 raise Unavailable(f"the entries could not be counted within {COUNTING:g} s: lower maxEvents") from error
 
+    async def findings(self, source: StreamSource, uid: str) -> DriftFindings:
+        """What the drift monitor of a ModelUpdate found, read now.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be told.
+        """
+        entry = self._logs.setdefault(source, _Log[K]())
+        async with entry.lock:
+            (found,) = await self._findings(source, entry, [uid])
+            return found
+
+    async def _findings(self, source: StreamSource, entry: _Log[K], uids: Sequence[str]) -> list[DriftFindings]:
+        if entry.reader is None:
+            entry.reader = self._connect(source)
+        try:
+            async with asyncio.timeout(self._interval):
+                return await entry.reader.findings(uids)
+        except TimeoutError as error:
+            raise Unavailable("no answer") from error
+
     async def run(self) -> None:
         """Poll until cancelled."""
         try:
@@ -165,16 +217,31 @@ class HeadsPoller[K: Hashable]:
 
     def _pause(self) -> float | None:
         """Seconds to the next poll; None while nobody waits."""
-        times = [entry.next_at for entry in self._logs.values() if entry.waiting]
+        times = [entry.next_at for entry in self._logs.values() if entry.watched]
         return max(0.0, min(times) - self._clock()) if times else None
 
     async def _poll(self, source: StreamSource) -> None:
         entry = self._logs.get(source)
-        if entry is None or not entry.waiting:
+        if entry is None or not entry.watched:
             return
         async with entry.lock:
             if entry.next_at <= self._clock():
                 await self._read(source, entry)
+                await self._look_for_drift(source, entry)
+
+    async def _look_for_drift(self, source: StreamSource, entry: _Log[K]) -> None:
+        watches = dict(entry.drifts)
+        if not watches or entry.error:
+            return
+        try:
+            found = await self._findings(source, entry, [watch.uid for watch in watches.values()])
+        except SourceError as error:
+            self._failed(source, entry, error)
+            return
+        for (key, watch), each in zip(watches.items(), found, strict=True):
+            if each.number != watch.known and entry.drifts.get(key) is watch:
+                entry.forget(key)
+                self._notify(key)
 
     async def _read(self, source: StreamSource, entry: _Log[K]) -> None:
         try:
@@ -198,13 +265,13 @@ class HeadsPoller[K: Hashable]:
 
     def _wake(self, entry: _Log[K], total: int) -> None:
         for key in [key for key, threshold in entry.waiting.items() if total >= threshold]:
-            del entry.waiting[key]
+            entry.forget(key)
             self._notify(key)
 
     async def _forget_unwatched(self) -> None:
         """Close connections that nobody needs; a log read in between keeps its answer a while."""
         for source, entry in list(self._logs.items()):
-            idle = not entry.waiting and not entry.lock.locked()
+            idle = not entry.watched and not entry.lock.locked()
             if idle and entry.next_at + self._interval < self._clock():
                 del self._logs[source]
                 if entry.reader is not None:

@@ -6,7 +6,7 @@ An offset is ``<n>@<id>``: ``n`` entries were ever added before the position, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
+from viridian_operator.sources.drift import DriftFindings, findings, findings_key
 from viridian_operator.sources.errors import Invalid, SourceError, Unauthorized, Unavailable
 
 START = "0@0-0"
@@ -129,6 +130,23 @@ class RedisStreams:
                 raise Invalid(f"stream {key} holds fewer entries than it counts: were some of them deleted?")
             left, last = left - found, _before(first)
         return f"{int(number) - count}@{_before(first)}" if count else head
+
+    async def findings(self, keys: Sequence[str]) -> list[DriftFindings]:
+        """What the drift monitors of these ModelUpdates wrote, in one round trip.
+
+        Raises
+        ------
+        SourceError
+            One of its kinds.
+        """
+        pipeline: Pipeline = self._redis.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hgetall(findings_key(self._source.stream, key))
+        try:
+            answers = await pipeline.execute()
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            raise _typed(error) from error
+        return [findings(answer) for answer in answers]
 
     async def close(self) -> None:
         """Close the connection."""

@@ -12,6 +12,7 @@ from apiserver import ApiServer
 from viridian_operator.act.executor import Executor
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.api import names
+from viridian_operator.api.serves import read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Colour, Kind, ModelUpdateStatus, Phase, Revision, Trigger, Update, Window
 from viridian_operator.decide.decision import (
@@ -26,6 +27,7 @@ from viridian_operator.decide.decision import (
 from viridian_operator.kube.cluster import ApiCluster
 from viridian_operator.kube.resources import CONFIG_MAP, DEPLOYMENT, JOB, SERVICE, Key, Manifest, Resource
 from viridian_operator.observe.children import read_children
+from viridian_operator.observe.deployments import deployment_view
 from viridian_operator.observe.jobs import job_view
 from viridian_operator.observe.needs import Needs
 from viridian_operator.observe.times import EPOCH
@@ -218,6 +220,37 @@ async def test_a_deployment_that_lost_its_record_is_not_changed(run: Pass) -> No
     assert (await run.cluster.get(DEPLOYMENT, run.owner.namespace, "ctr-h1"))["metadata"]["generation"] == generation
     assert await run(SERVE) == []
     assert run.writes == []
+
+
+async def test_which_version_pods_serve_changes_and_their_deployment_does_not(run: Pass) -> None:
+    old = revision(1).but(swappable=True, graph="g1")
+    new = old.but(version="2", digest="sha256:2")
+    serving = (EnsureAdminSecret(), EnsureRevision(old, "active", 2), EnsureService("ctr", "active", "h1"))
+    assert await run(serving) == []
+    assert await run(serving) == []
+    assert run.writes == []
+    before = await run.cluster.get(DEPLOYMENT, run.owner.namespace, "ctr-h1")
+    flipped = EnsureRevision(new, "active", 2, standby=(old.digest,))
+    assert await run([flipped]) == []
+    assert run.writes == ["ConfigMap ctr-h1-serves", "Deployment ctr-h1"]
+    after = await run.cluster.get(DEPLOYMENT, run.owner.namespace, "ctr-h1")
+    assert after["metadata"]["generation"] == before["metadata"]["generation"], "its pods would be replaced"
+    view = deployment_view(after, {"ctr-h1-serves": await _serves(run)})
+    assert view is not None
+    assert (view.version, view.digest, view.serves and view.serves.starting) == ("2", "sha256:2", "sha256:2")
+    assert await run([flipped]) == []
+    assert run.writes == []
+    edit = {"data": {"revision.json": '{"model":"ctr","version":"9","digest":"sha256:9"}'}}
+    await run.cluster.patch(CONFIG_MAP, run.owner.namespace, "ctr-h1-serves", edit)
+    assert await run([flipped]) == []
+    assert run.writes == ["ConfigMap ctr-h1-serves"]
+    said = read_serves(await _serves(run))
+    assert said is not None and said.starting == "sha256:2"
+
+
+async def _serves(run: Pass) -> Manifest:
+    found: Manifest = await run.cluster.get(CONFIG_MAP, run.owner.namespace, "ctr-h1-serves")
+    return found
 
 
 async def test_owner_references_go_with_retain_and_come_back(run: Pass) -> None:

@@ -26,13 +26,13 @@ class Stream:
     count: int = 0
     begin: float = field(default_factory=lambda: time.time() - _PAST)
 
-    def append(self, count: int) -> None:
-        """Append the next ``count`` events, one per second of event time."""
+    def append(self, count: int, *, flipped: bool = False) -> None:
+        """Append the next ``count`` events, one per second of event time, or with every label turned round."""
         with forwarded(self.tools, SYSTEM, "service/viridian-redis", 6379) as port:
             command = [sys.executable, "-m", "viridian_trainer", "generate"]
             command += ["--redis", f"redis://127.0.0.1:{port}/0", "--stream", self.name]
             command += ["--partitions", str(PARTITIONS), "--events", str(count), "--first", str(self.count)]
-            command += ["--start", str(self.begin + self.count)]
+            command += ["--start", str(self.begin + self.count), *(["--flip-labels"] if flipped else [])]
             run(*command, env={"TERM": "dumb"})
         self.count += count
 

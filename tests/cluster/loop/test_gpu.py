@@ -11,6 +11,7 @@ import pytest
 from loop.appending import Stream
 from loop.following import Object
 from loop.manifests import NAME, model_update, plugins, pod, trainer
+from loop.nodes import schedulable
 from loop.serving import phases
 from loop.space import Space
 from loop.waiting import until
@@ -24,7 +25,7 @@ ONE = {"limits": {GPU: "1"}}
 @pytest.fixture(scope="module")
 def node_with_gpu(installed: Tools) -> Iterator[str]:
     """A node that says it has one GPU, as a device plug-in would make it."""
-    name = _node(installed)
+    name = schedulable(installed)
     _advertise(installed, name, {GPU: "1"})
     until(lambda: _allocatable(installed, name) == "1", 60, f"{name} has a GPU")
     yield name
@@ -52,17 +53,6 @@ def _waits_for_gpu(state: Object) -> bool:
 
 def _update(state: Object) -> dict[str, Any]:
     return (state.get("status") or {}).get("update") or {}
-
-
-def _node(tools: Tools) -> str:
-    """A node that takes any pod."""
-    nodes = json.loads(tools.kubectl("get", "nodes", "-o", "json"))["items"]
-    free = (
-        node["metadata"]["name"]
-        for node in nodes
-        if not node["spec"].get("taints") and not node["spec"].get("unschedulable")
-    )
-    return str(next(free))
 
 
 def _advertise(tools: Tools, node: str, resources: dict[str, str | None]) -> None:

@@ -81,6 +81,8 @@ def _register(registry: Mlflow, model: str, tag: str, update: Any, window: Any, 
         "viridian.kind": update["kind"],
         "viridian.golden": json.dumps(golden(digest)),
     }
+    if graph := _config().get("graph"):
+        tags["viridian.graph"] = graph
     pairs = [{"key": key, "value": value} for key, value in tags.items()]
     registry.post("registered-models/create", {"name": model})
     body = {"name": model, "source": folder, "run_id": run["run_id"], "tags": pairs}

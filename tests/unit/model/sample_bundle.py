@@ -9,8 +9,9 @@ import torch
 
 from viridian_model.bundle import finish, write_bundle
 from viridian_model.contract import ModelSpec, RankingModel
-from viridian_model.inference import golden_answers, inputs_of_rows
+from viridian_model.inference import golden_answers
 from viridian_model.manifest import Code, Provenance, Window
+from viridian_model.requests import inputs_of_rows
 from viridian_model.schema import Schema
 
 SCHEMA = Schema(categorical=("user", "item", "type"), numeric=("price",))

@@ -13,8 +13,9 @@ from sample_bundle import ROWS, SCHEMA, make_model, write
 from viridian_model.bundle import FILES, MANIFEST, read_bundle, verify
 from viridian_model.canonical import canonical_json
 from viridian_model.errors import BadBundle, BundleError, DigestMismatch
-from viridian_model.inference import check_golden, infer, inputs_of_rows
+from viridian_model.inference import check_golden, infer
 from viridian_model.manifest import merkle_root_of, tables_of
+from viridian_model.requests import inputs_of_rows
 from viridian_model.schema import Schema
 
 

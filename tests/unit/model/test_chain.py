@@ -54,6 +54,7 @@ def test_a_merged_chain_equals_its_replay(moments: list[Moment], selection: Sele
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(7200)
 @given(moments=MOMENTS, selection=SELECTIONS, cuts=st.tuples(st.integers(0, 7), st.integers(0, 7)))
 @settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_ten_thousand_merged_chains_equal_their_replay(

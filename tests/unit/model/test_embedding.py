@@ -32,8 +32,9 @@ def test_rows_do_not_depend_on_the_order_of_arrival(parts: list[list]) -> None:
     everything = [value for part in parts for value in part]
     piecewise, backwards = ExpandableEmbedding("t", 3), ExpandableEmbedding("t", 3)
     for part in parts:
-        growth = piecewise.grow(part)
-        assert growth.new_rows == piecewise.rows <= piecewise.capacity
+        known = piecewise.rows
+        assert piecewise.grow(part).tolist() == list(range(known, piecewise.rows))
+        assert piecewise.rows <= piecewise.capacity
     backwards.grow(everything[::-1])
     assert piecewise.rows == backwards.rows == 1 + len({str(value) for value in everything})
     assert torch.equal(vectors(piecewise, everything), vectors(backwards, everything))
@@ -68,10 +69,10 @@ def test_growing_in_training_equals_a_table_that_was_large_from_the_start(sparse
         for parameter in model.parameters():
             torch.nn.init.constant_(parameter, 0.1)
         optimizer = torch.optim.Adagrad(model.parameters(), lr=0.1, initial_accumulator_value=start)
-        grow_tables(model, batch_of(range(first)), optimizer)
+        grow_tables(model, batch_of(range(first)).categorical, optimizer)
         for step in range(1, 12):
             batch = batch_of(range(5 * step))
-            grow_tables(model, batch, optimizer)
+            grow_tables(model, batch.categorical, optimizer)
             optimizer.zero_grad()
             (model(batch) - 1).square().sum().backward()
             optimizer.step()

@@ -97,6 +97,7 @@ def test_nothing_that_is_referred_to_is_ever_removed(
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(7200)
 @given(steps=STEPS, choice=st.randoms(use_true_random=False))
 @settings(max_examples=1000, deadline=None)
 def test_nothing_that_is_referred_to_is_removed_in_a_thousand_walks(

@@ -9,7 +9,8 @@ from sample_bundle import ROWS, SCHEMA, make_model
 from viridian_model.contract import ModelSpec, resolve
 from viridian_model.errors import BadBundle, InputError, WarmupFailed
 from viridian_model.features import FeatureBatch
-from viridian_model.inference import Golden, check_golden, golden_answers, infer, inputs_of_rows
+from viridian_model.inference import Golden, check_golden, golden_answers, infer
+from viridian_model.requests import inputs_of_rows
 
 GOOD = inputs_of_rows(ROWS[:2], SCHEMA)
 

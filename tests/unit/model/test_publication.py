@@ -362,7 +362,7 @@ def killed_writers(url: str, environ: dict[str, str], folder: Path, rounds: int,
         for process in processes.values():
             process.kill()
             process.wait()
-    check_logs(logs, head_of(store))
+    check_logs(logs, head_of(store), at_least=rounds // 2)
 
 
 def newest(follower: Follower) -> Head:
@@ -386,7 +386,7 @@ def wait_for_lines(logs: dict[str, Path], processes: dict[str, subprocess.Popen[
     time.sleep(more)
 
 
-def check_logs(logs: dict[str, Path], head: Head) -> None:
+def check_logs(logs: dict[str, Path], head: Head, *, at_least: int) -> None:
     """No sequence was published twice, what was answered is in order, and the head is not behind it."""
     roots: dict[Sequence, str] = {}
     for log in logs.values():
@@ -395,7 +395,7 @@ def check_logs(logs: dict[str, Path], head: Head) -> None:
         assert tokens == sorted(tokens)
         for epoch, n, root, _ in entries:
             assert roots.setdefault(Sequence(int(epoch), int(n)), root) == root
-    assert len(roots) > 10
+    assert len(roots) >= at_least
     assert max(roots) <= head.sequence
     assert roots.get(head.sequence, head.root) == head.root
 
@@ -414,6 +414,7 @@ def test_two_writers_that_are_killed_at_random_never_fork_the_chain_in_redis(tmp
 
 
 @pytest.mark.thorough
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("transport", ["directory", "redis", "s3"])
 def test_two_writers_that_are_killed_a_hundred_times_never_fork_the_chain(
     transport: str, tmp_path: Path, shared_redis: RedisServer, shared_s3: S3Server

@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
+from redis_server import RedisServer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 
+from live_trainer import LiveTrainer
 from pod import Process, Site
 
 
@@ -30,3 +33,18 @@ def start(site: Site) -> Iterator[Callable[..., Process]]:
         if process.popen.poll() is None:
             process.popen.kill()
         process.wait()
+
+
+@pytest.fixture
+def store_url(shared_redis: RedisServer) -> str:
+    """An empty store in a real Redis."""
+    url = shared_redis.url.removesuffix("0") + "9"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+def trainer(store_url: str, tmp_path: Path) -> LiveTrainer:
+    """Has begun an epoch."""
+    return LiveTrainer(store_url, tmp_path / "trainer")

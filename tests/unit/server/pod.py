@@ -16,7 +16,7 @@ from typing import Any
 
 from sample_bundle import ROWS, SCHEMA, write
 
-from viridian_model.inference import inputs_of_rows
+from viridian_model.requests import inputs_of_rows
 
 DEADLINE = 180.0
 TOKEN = "s3cret"
@@ -35,9 +35,9 @@ class Site:
             directory.mkdir()
         (root / "token").write_text(TOKEN + "\n")
 
-    def want(self, digest: str, *, version: str = "3", model: str = "ctr") -> str:
+    def want(self, digest: str, *, version: str = "3", model: str = "ctr", follow: bool = False) -> str:
         """Write ``revision.json``."""
-        wanted = {"model": model, "version": version, "digest": digest, "eventTime": 1732453000.5}
+        wanted = {"model": model, "version": version, "digest": digest, "eventTime": 1732453000.5, "follow": follow}
         (self.revision / "revision.json").write_text(json.dumps(wanted))
         return digest
 

@@ -26,7 +26,8 @@ INPUTS = json.loads(BODY)["inputs"]
 
 
 def snapshot_of(bundle: Bundle, version: str) -> Snapshot:
-    return Snapshot("ctr", version, bundle.digest, bundle.manifest.event_time, bundle.manifest, bundle.load_model())
+    event_time = bundle.manifest.event_time
+    return Snapshot("ctr", version, bundle.digest, event_time, bundle.manifest, bundle.spec, bundle.load_model())
 
 
 class Served:

@@ -31,7 +31,7 @@ class Farm:
         site.want(bundles[0].digest, version="1")
         self.state = ServerState(read_revision(site.revision), None)
         self.old, self.new = (
-            Snapshot("ctr", str(n), bundle.digest, None, bundle.manifest, bundle.load_model())
+            Snapshot("ctr", str(n), bundle.digest, None, bundle.manifest, bundle.spec, bundle.load_model())
             for n, bundle in enumerate(bundles, 1)
         )
         self.golden = site.root / "golden.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,19 @@ def test_parquet_segments_are_trimmed_by_removing_the_oldest(tmp_path: Path) -> 
         ParquetEventLog(tmp_path / "none").heads()
 
 
+def test_single_parquet_rows_are_those_of_a_whole_reading(tmp_path: Path) -> None:
+    for first in (0, 300, 600):
+        log = parquet(tmp_path / "log", rows(first, 300), partitions=1)
+    whole, numbers = list(log.records("0", "0", "900")), [0, 7, 299, 300, 301, 650, 899]
+    assert list(log.at("0", numbers)) == [whole[number] for number in numbers]
+    for number in (300, 600):
+        (tmp_path / f"log/0/{number:020d}.parquet").unlink()
+        found = log.at("0", numbers)
+        assert [record.number for record in islice(found, 3)] == [0, 7, 299]
+        with pytest.raises(DataTrimmed, match="lacks rows 300"):
+            next(found)
+
+
 class InMemory:
     """Partitions of times; a time below zero is an unreadable entry."""
 
@@ -163,6 +176,8 @@ class InMemory:
             moment = self.partitions[int(partition)][number]
             row = {"id": f"{partition}-{number}", "ts": moment, "user": "u", "item": "i", "label": 0, "hour": "1"}
             yield Record(partition, number, str(number + 1), row if moment >= 0 else b"{")
+
+    dead_letters = "memory"
 
     def reject(self, record: Record, reason: str) -> None: ...
 

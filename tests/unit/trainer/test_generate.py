@@ -108,11 +108,16 @@ def test_movielens_is_read_from_a_package_in_order(tmp_path: Path, monkeypatch: 
         "2\t9\t3\t200",
         "10\t1\t4\t100",
         "9\t1\t5\t100",
+        "2\t1\t4\t201",
+        "2\t7\t5\t202",
+        "2\t8\t5\t202",
     ]
     (folder / "ml-100k.inter").write_text("\n".join(lines) + "\n")
     users = "".join(f"{user}\t{age}\tF\twriter\t85711\n" for user, age in ((2, 24), (9, 30), (10, 61)))
     (folder / "ml-100k.user").write_text("user_id:token\tage:token\tgender:token\toccupation\tzip\n" + users)
-    (folder / "ml-100k.item").write_text('item_id\ttitle\tyear\tclass\n1\tA "B\tV\tWar\n9\tC\t1997\tDrama War\n')
+    (folder / "ml-100k.item").write_text(
+        'item_id\ttitle\tyear\tclass\n1\tA "B\tV\tWar\n9\tC\t1997\tDrama War\n7\tD\t1990\tWar\n8\tE\t1990\tWar\n'
+    )
     monkeypatch.syspath_prepend(tmp_path)
     found = list(islice(movielens.events(), 3))
     assert [(row["user"], row["label"]) for row in found] == [("9", 1), ("10", 1), ("2", 0)]
@@ -121,3 +126,10 @@ def test_movielens_is_read_from_a_package_in_order(tmp_path: Path, monkeypatch: 
         ("60", "", "War"),
         ("20", "1995", "Drama War"),
     ]
+    (*_, last) = movielens.events(history=2)  # the item of the same second is not known yet
+    assert {name: last[name] for fields in movielens.history_fields(2).values() for name in fields} == {
+        "liked0": "1",
+        "liked1": "",
+        "disliked0": "9",
+        "disliked1": "",
+    }

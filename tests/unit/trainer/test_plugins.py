@@ -13,7 +13,7 @@ import pytest
 from judging import evaluation
 from worlds import data, following, parquet, rows, train_in, training
 
-from viridian_model.inference import inputs_of_rows
+from viridian_model.requests import inputs_of_rows
 from viridian_server.inference import answer
 from viridian_server.loading import load
 from viridian_server.revision import read_revision

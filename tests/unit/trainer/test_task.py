@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from worlds import rows
 
 from viridian_model.bundle import read_bundle
+from viridian_model.canonical import sha256_of_file
 from viridian_trainer.cli.app import app
 from viridian_trainer.environment import Update, VersionRef
 from viridian_trainer.registration import MlflowRegistry
@@ -89,7 +90,7 @@ def test_the_registered_version_keeps_the_contract(job: Job) -> None:
     version = client.get_model_version(job.model, result["version"])
     assert set(version.tags) == {
         *("viridian.update", "viridian.digest", "viridian.window", "viridian.trained-to", "viridian.parent"),
-        *("viridian.event-time", "viridian.kind", "viridian.golden"),
+        *("viridian.event-time", "viridian.kind", "viridian.golden", "viridian.graph"),
     }
     assert version.tags["viridian.update"] == f"uid-{job.model}/1"
     assert json.loads(version.tags["viridian.trained-to"]) == result["trainedTo"]
@@ -102,6 +103,7 @@ def test_the_registered_version_keeps_the_contract(job: Job) -> None:
     )
     bundle = read_bundle(fetched, result["digest"])
     assert bundle.golden.to_json() == json.loads(version.tags["viridian.golden"])
+    assert version.tags["viridian.graph"] == f"sha256:{sha256_of_file(fetched / 'model.json')}"
     bundle.load_model()
     run_data = client.get_run(result["runID"])
     assert run_data.info.status == "FINISHED"
@@ -171,7 +173,8 @@ def test_holdouts_that_are_too_small_are_inconclusive(job: Job) -> None:
         ({"VIRIDIAN_DATA": '{"source": {}}'}, 78, "BadConfig"),
         ({"VIRIDIAN_TRAINING": '{"config": {"dimm": 8}, "seed": 1}'}, 78, "BadConfig"),
         ({"VIRIDIAN_TRAINING": '{"config": {"batchSize": "x"}, "seed": 1}'}, 78, "BadConfig"),
-        ({"PET_NNODES": "2"}, 78, "BadConfig"),
+        ({"PET_NNODES": "2"}, 64, "BadUsage"),
+        ({"PET_NNODES": "2:4"}, 64, "BadUsage"),
         ({"MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}, 75, "RegistryUnreachable"),
         ({"VIRIDIAN_WINDOW": '{"from": {"0": "0@0-0"}, "to": {"0": "9000@9-0"}}'}, 65, "DataTrimmed"),
     ],

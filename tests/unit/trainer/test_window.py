@@ -74,8 +74,9 @@ def test_too_many_unreadable_entries_fail_the_window() -> None:
     log = InMemory([[1, -1, 3, 4, 5, 6, 7, 8, 9, 10]])
     window = Window(log.earliest(), log.heads())
     assert split_by_time(log, window, SCHEMA, 0.1, 0.1).rejected == 1
-    with pytest.raises(BadData, match="1 of 10 entries are unreadable"):
+    with pytest.raises(BadData, match=r"1 of 10 entries are unreadable.* kept in memory") as failure:
         split_by_time(log, window, SCHEMA, 0.1, 0.05)
+    assert failure.value.events == {"rejected": 1}
     with pytest.raises(BadData, match="no readable event"):
         split_by_time(InMemory([[-1]]), Window({"0": "0"}, {"0": "1"}), SCHEMA, 0.1, 1)
 

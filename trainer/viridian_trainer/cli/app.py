@@ -14,6 +14,7 @@ from viridian_trainer.cli.local import evaluate, train
 from viridian_trainer.cli.loop import loop
 from viridian_trainer.cli.online import online
 from viridian_trainer.cli.verdict import verdict
+from viridian_trainer.start import start
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,7 +36,5 @@ app.command()(inspect)
 @app.command()
 def run() -> None:
     """Run the task that the VIRIDIAN_ environment variables describe, as in a Job."""
-    from viridian_trainer.task import run as run_task
-
     logs.configure()
-    raise typer.Exit(run_task(os.environ))
+    raise typer.Exit(start(os.environ))

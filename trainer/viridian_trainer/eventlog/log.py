@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from viridian_trainer.errors import BadConfig, DataTrimmed
 from viridian_trainer.eventlog.offset import Offset, Window, count_before
@@ -53,6 +53,11 @@ class EventLog(Protocol):
         """
         ...
 
+    @property
+    def dead_letters(self) -> str:
+        """Where people find unreadable entries."""
+        ...
+
     def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
         """Return true as soon as a partition holds an entry behind ``after``, false after ``timeout`` seconds.
 
@@ -65,6 +70,21 @@ class EventLog(Protocol):
 
     def reject(self, record: Record, reason: str) -> None:
         """Keep an unreadable entry, with its reason, where people find it."""
+        ...
+
+
+@runtime_checkable
+class RandomAccess(Protocol):
+    """What some event logs can do besides: read single entries without those in between."""
+
+    def at(self, partition: str, numbers: Sequence[int]) -> Iterator[Record]:
+        """The entries of ``partition`` with these numbers, which ascend.
+
+        Raises
+        ------
+        DataTrimmed
+            If one of them is not stored.
+        """
         ...
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +45,40 @@ class ParquetEventLog:
     def records(self, partition: str, start: Offset, end: Offset) -> Iterator[Record]:
         """See ``EventLog``; reads batches of 4096 rows."""
         number, last = count_before(start), count_before(end)
-        for segment in self._segments(self._directory / partition):
-            rows = _rows(segment)
-            if number >= last or _first(segment) + rows <= number:
+        segments = self._segments(self._directory / partition)
+        for segment in segments[_holding(segments, number) :]:
+            first, rows = _first(segment), _rows(segment)
+            if first + rows <= number:
                 continue
-            if _first(segment) > number:
+            if number >= last or first > number:
                 break
-            for row in _read(segment, number - _first(segment), min(last, _first(segment) + rows) - _first(segment)):
+            for row in _read(segment, number - first, min(last, first + rows) - first):
                 number += 1
                 yield Record(partition, number - 1, str(number), row)
         if number != last:
-            raise DataTrimmed(
-                f"partition {partition} of {self._directory} lacks rows {number} to {last}; restore the segments, "
-                "or request skip-window"
-            )
+            raise self._lacks(partition, number, last)
+
+    def at(self, partition: str, numbers: Sequence[int]) -> Iterator[Record]:
+        """See ``RandomAccess``; reads whole segments, but only those that hold an entry."""
+        segments = self._segments(self._directory / partition)
+        for index, together in groupby(numbers, lambda number: _holding(segments, number)):
+            wanted = list(together)
+            rows = _taken(segments[index], wanted) if segments else []
+            for number, row in zip(wanted, rows, strict=False):
+                yield Record(partition, number, str(number + 1), row)
+            if len(rows) < len(wanted):
+                raise self._lacks(partition, wanted[len(rows)], wanted[-1] + 1)
+
+    def _lacks(self, partition: str, number: int, end: int) -> DataTrimmed:
+        return DataTrimmed(
+            f"partition {partition} of {self._directory} lacks rows {number} to {end}; restore the segments, "
+            "or request skip-window"
+        )
+
+    @property
+    def dead_letters(self) -> str:
+        """See ``EventLog``."""
+        return f"file {self._directory / DEAD_LETTERS}"
 
     def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
         """See ``EventLog``; looks every 50 ms."""
@@ -129,6 +151,11 @@ def _first(segment: Path) -> int:
     return int(segment.stem)
 
 
+def _holding(segments: Sequence[Path], number: int) -> int:
+    """Index of the segment that holds row ``number``, if any does: the last one that begins at it or before."""
+    return max(0, bisect_right(segments, number, key=_first) - 1)
+
+
 def _rows(segment: Path) -> int:
     return int(pq.read_metadata(segment).num_rows)
 
@@ -150,3 +177,11 @@ def _read(segment: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
                 for batch in table.to_batches(max_chunksize=BATCH_ROWS):
                     yield from batch.to_pylist()
             position += size
+
+
+def _taken(segment: Path, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows of ``segment`` with these numbers, up to the first that it does not hold."""
+    table, first = pq.read_table(segment), _first(segment)
+    inside = list(takewhile(lambda position: 0 <= position < table.num_rows, (number - first for number in numbers)))
+    rows: list[dict[str, Any]] = table.take(pa.array(inside, pa.int64())).to_pylist()
+    return rows

@@ -100,6 +100,15 @@ class RedisEventLog:
         if number != end_number:
             raise self._trimmed(partition, start, end, f"only {number - count_before(start)}")
 
+    @property
+    def dead_letters(self) -> str:
+        """See ``EventLog``."""
+        return f"stream {self._dead}"
+
+    @property
+    def _dead(self) -> str:
+        return f"{self._source.stream}:dead"
+
     def wait(self, after: Mapping[str, Offset], timeout: float) -> bool:
         """See ``EventLog``; one blocking XREAD over all streams."""
         positions: Any = {self._key(partition): _entry_id(offset) for partition, offset in after.items()}
@@ -113,7 +122,7 @@ class RedisEventLog:
         Partitions are read in ascending order, so that the greatest number kept is enough to know what is
         there.
         """
-        dead, marks = f"{self._source.stream}:dead", f"{self._source.stream}:dead:marks"
+        dead, marks = self._dead, f"{self._dead}:marks"
         payload = record.payload if isinstance(record.payload, bytes) else repr(record.payload).encode()
         entry = {
             "event": payload,

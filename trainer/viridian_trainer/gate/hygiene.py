@@ -92,7 +92,8 @@ def _norms_of(model: RankingModel) -> dict[str, float]:
         if table is None:
             norms[name] = float(values.norm())
         else:
-            norms[name] = float(np.quantile(values[: table.rows].norm(dim=1).numpy(), 0.999))
+            used = torch.cat([torch.zeros(1, dtype=torch.int64), table.id_rows])
+            norms[name] = float(np.quantile(values[used].norm(dim=1).numpy(), 0.999))
     return norms
 
 

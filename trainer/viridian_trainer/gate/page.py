@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping
 from html import escape
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from viridian_trainer.gate.evaluate import Judged
 
 _COLOURS = {"candidate": "#1b7f5c", "champion": "#35588c", "reference": "#8a6d3b", "baseline": "#999999"}
+_LABEL_WIDTH = 22
 _VERDICTS = {"Pass": "#1b7f5c", "Reject": "#b3261e", "Inconclusive": "#9a6700"}
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c}"
     "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;"
-    "text-align:right}td:first-child,th:first-child{text-align:left}svg{max-width:100%;height:auto}"
+    "text-align:right;white-space:nowrap}td:first-child,th:first-child{text-align:left;white-space:normal}svg{max-width:100%;height:auto}"
     ".verdict{color:#fff;padding:.2rem .7rem;border-radius:.3rem}"
 )
 
@@ -110,7 +112,8 @@ def _plots(judged: Judged) -> str:
     from matplotlib import pyplot
 
     with mpl.rc_context({"svg.hashsalt": "viridian", "font.size": 9}):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+        height = max(3.6, 0.5 * len(_compared(judged)))
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, height), layout="constrained")
         _draw_calibration(left, judged)
         _draw_differences(right, judged)
         buffer = io.StringIO()
@@ -139,6 +142,6 @@ def _draw_differences(axes: Any, judged: Judged) -> None:
         axes.plot([d.low, d.high], [position, position], color=colour, lw=2)
         axes.plot([d.mean], [position], "o", color=colour)
         axes.plot([-part.margin, -part.margin], [position - 0.3, position + 0.3], "--", color="#b3261e", lw=1)
-    axes.set_yticks(range(len(finite)), list(reversed(finite)))
+    axes.set_yticks(range(len(finite)), [fill(name, _LABEL_WIDTH) for name in reversed(finite)])
     axes.axvline(0, color="#777777", lw=1)
-    axes.set(title=f"Candidate better by ({judged.gate.metric}); dashed: margin", xlabel="difference")
+    axes.set(title="Candidate better by", xlabel=f"{judged.gate.metric}; dashed: the margin")

@@ -42,7 +42,8 @@ class Difference:
 
 def log_losses(logits: Floats, labels: Floats) -> Floats:
     """Log loss of each event ``[n]`` in nats, stable for any finite logit."""
-    return np.logaddexp(0.0, logits) - labels * logits
+    with np.errstate(invalid="ignore"):  # of logits that are none it is none
+        return np.logaddexp(0.0, logits) - labels * logits
 
 
 def loss_difference(

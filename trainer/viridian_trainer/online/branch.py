@@ -20,9 +20,9 @@ from viridian_trainer.online.sequential import SequentialTest
 from viridian_trainer.online.touched import TouchedRows
 from viridian_trainer.spec import TrainerConfig
 from viridian_trainer.training.learner import Learner
-from viridian_trainer.training.replay import Sample
+from viridian_trainer.training.replay import nothing
 
-_NO_REPLAY = Sample(None, torch.zeros(0), {})
+_NO_REPLAY = nothing({})
 
 
 class Branch:
@@ -70,7 +70,6 @@ class Branch:
         losses = {name: log_losses(given.logits, events.labels) for name, given in scores.items()}
         self.test.add(losses[ONLINE] - losses[CHAMPION], events.users)
         self.learner.step(_NO_REPLAY, 0.0)
-        self.touched.add(entry.event for entry in entries if entry.event is not None)
         return entries
 
     def _note(self, used: Sequence[Entry], entries: Sequence[Entry]) -> None:
@@ -121,6 +120,7 @@ class Branch:
         self.learner.load_state(tensors, meta["learner"])
         self.passage = Passage.load(meta["passage"])
         self.since_anchor = Passage.load(meta["sinceAnchor"]) if meta["sinceAnchor"] else None
-        self.touched, self._told = TouchedRows(self.learner.model), self.learner.counts.trained
+        self.touched.drain()
+        self._told = self.learner.counts.trained
         self._measure_anew()
         self.test.load(meta["test"])

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from viridian_model.contract import RankingModel
-from viridian_model.ids import hash_ids
+from viridian_model.embedding import ExpandableEmbedding
 from viridian_model.merkle import Positions
-from viridian_trainer.eventlog import Event
 
 
 class TouchedRows:
-    """Rows of the ids of all events, and row 0, which answers for ids without a row of their own."""
+    """Rows that were looked up with gradients, and row 0, which answers for ids without a row of their own.
+
+    The tables themselves are watched, since a model may look up the same table by several fields.
+    """
 
     def __init__(self, model: RankingModel) -> None:
         self._model = model
-        self._rows: dict[str, list[Positions]] = {}
-
-    def add(self, events: Iterable[Event]) -> None:
-        """Note the rows of ``events``, after they were trained on."""
-        features = [event.features for event in events]
-        for name, table in self._model.embedding_tables().items():
-            if features and name in features[0]:
-                rows = table.rows_of(hash_ids(row[name] for row in features)).cpu().numpy()
-                self._rows.setdefault(name, []).append(np.unique(rows))
+        self._ids: dict[str, list[Tensor]] = {}
+        self._all = False
+        for name, table in model.embedding_tables().items():
+            table.register_forward_pre_hook(partial(self._note, name))
 
     def add_all(self) -> None:
         """Note every row, where it is not known what differs."""
-        for name, table in self._model.embedding_tables().items():
-            self._rows[name] = [np.arange(table.rows, dtype=np.int64)]
+        self._all = True
 
     def drain(self) -> dict[str, Positions]:
         """Give the rows by table, ascending, and begin anew."""
-        found, self._rows = self._rows, {}
-        oov = np.zeros(1, dtype=np.int64)
-        return {name: np.unique(np.concatenate([oov, *found.get(name, [])])) for name in self._model.embedding_tables()}
+        ids, everything, self._ids, self._all = self._ids, self._all, {}, False
+        tables = self._model.embedding_tables()
+        if everything:
+            return {name: np.arange(table.rows, dtype=np.int64) for name, table in tables.items()}
+        return {name: _rows(table, ids.get(name, [])) for name, table in tables.items()}
+
+    def _note(self, name: str, _table: Any, arguments: tuple[Tensor, ...]) -> None:
+        if torch.is_grad_enabled():  # predictions change nothing
+            self._ids.setdefault(name, []).append(torch.unique(arguments[0]))
+
+
+def _rows(table: ExpandableEmbedding, ids: list[Tensor]) -> Positions:
+    oov = np.zeros(1, dtype=np.int64)
+    if not ids:
+        return oov
+    return np.unique(np.concatenate([oov, table.rows_of(torch.unique(torch.cat(ids))).cpu().numpy()]))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+import xxhash
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,12 +18,14 @@ from viridian_model.ids import hash_ids
 from viridian_trainer.eventlog import Entry, Event, Offset
 from viridian_trainer.eventlog.dedup import RecentIds, Watermark
 from viridian_trainer.eventlog.ledger import TrainedEntries
+from viridian_trainer.gang.group import ALONE, Group
 from viridian_trainer.spec import TrainerConfig
 from viridian_trainer.training import randomness
 from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.predictions import Predictions
 from viridian_trainer.training.replay import Sample, encode
+from viridian_trainer.training.vocabulary import Vocabulary
 
 GOLDEN_ROWS = 8
 _RECENT, _NEWEST = "events/recent-ids", "events/newest-time"
@@ -47,12 +50,19 @@ class Learner:
     """Model, optimizer, event bookkeeping and reader positions: all that a checkpoint holds."""
 
     def __init__(
-        self, model: RankingModel, config: TrainerConfig, offsets: Mapping[str, Offset], lateness: float
+        self,
+        model: RankingModel,
+        config: TrainerConfig,
+        offsets: Mapping[str, Offset],
+        lateness: float,
+        group: Group = ALONE,
     ) -> None:
         self.model = model
         self.config = config
+        self.group = group
         self.offsets = dict(offsets)
         self.optimizer = self._new_optimizer()
+        self.vocabulary = self._new_vocabulary()
         self.recent = RecentIds()
         self.watermark = Watermark(lateness=lateness)
         self.popularity = ItemCounts()
@@ -64,6 +74,9 @@ class Learner:
 
     def _new_optimizer(self) -> GrowingAdagrad:
         return GrowingAdagrad(self.model, self.config.learning_rate, self.config.initial_accumulator)
+
+    def _new_vocabulary(self) -> Vocabulary:
+        return Vocabulary(self.model, self.optimizer, self.config.admission, self.config.eviction)
 
     @property
     def batch_is_full(self) -> bool:
@@ -112,7 +125,7 @@ class Learner:
         """Train once on the pending events and their share of replayed ones; nothing happens without events.
 
         The loss is the mean over the batch times (new events / batch size): a short last batch makes a
-        short step.
+        short step. Each rank computes its rows of the batch; the sums over ranks are the mean and its gradient.
         """
         if not self._pending:
             return
@@ -123,33 +136,55 @@ class Learner:
         self.popularity.add(hash_ids(event.item for event in events), labels)
         self.counts.trained += len(events)
         replayed = min(int(self.counts.trained * ratio), len(replay))
-        both, all_labels = _joined(features, labels, replay, slice(self.counts.replayed, replayed))
-        losses = self._losses(both, all_labels)
-        torch.autograd.backward(losses.mean() * (len(events) / self.config.batch_size))
+        part = slice(self.counts.replayed, replayed)
+        both, all_labels = _joined(features, labels, replay, part)
+        times = torch.tensor([event.time for event in events], dtype=torch.float64)
+        self.vocabulary.meet(both, torch.cat([times, replay.times[part]]), len(events))
+        own = self._own_losses(both, all_labels)
+        torch.autograd.backward(own.sum() / len(both) * (len(events) / self.config.batch_size))
+        self.group.add_gradients(self.model.parameters())
         self.optimizer.step()
-        self.counts.loss += float(losses[: len(events)].detach().double().sum())
+        losses = self.group.joined(own.detach(), len(both))
+        self.counts.loss += float(losses[: len(events)].double().sum())
         self.counts.replayed, self.counts.steps = replayed, self.counts.steps + 1
         self.golden.extend(dict(event.features) for event in events[-GOLDEN_ROWS:])
+
+    def end(self) -> None:
+        """Close a training: unused ids lose their rows, and what was counted of items without one is forgotten."""
+        self.vocabulary.evict()
+        items = self.model.embedding_tables().get(self.model.schema.item)
+        if items is not None and self.config.eviction.is_wanted:
+            self.popularity.keep(items.ids)
 
     def _predict(self, batch: FeatureBatch) -> Tensor:
         """Logits as a server would give them with the present weights, float64 ``[n]``."""
         self.model.eval()
         with torch.inference_mode():
-            logits = self.model(batch).double().cpu()
+            logits = self.model(batch.take(self.group.part(len(batch)))).double().cpu()
         self.model.train()
-        return logits.clone()
+        return self.group.joined(logits.clone(), len(batch))
 
-    def _losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
-        self.optimizer.grow(batch)
-        logits = self.model(batch)
-        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.device), reduction="none")
+    def _own_losses(self, batch: FeatureBatch, labels: Tensor) -> Tensor:
+        """Losses of this rank's rows; the tables have grown by the ids of all rows."""
+        part = self.group.part(len(batch))
+        with self.group.drawing(len(batch)):
+            logits = self.model(batch.take(part))
+        return functional.binary_cross_entropy_with_logits(logits, labels[part].to(logits.device), reduction="none")
+
+    def fingerprint(self) -> int:
+        """A number (int64) over the bits of all weights."""
+        digest = xxhash.xxh3_64()
+        for value in self.model.state_dict().values():
+            digest.update(value.detach().cpu().contiguous().numpy())
+        return digest.intdigest() - (1 << 63)
 
     def kept(self) -> dict[str, Tensor]:
-        """Tensors for ``optimizer.safetensors``: optimizer state, recent event ids, newest time, counts per
-        item.
+        """Tensors for ``optimizer.safetensors``: optimizer state, use of rows, recent event ids, newest time,
+        counts per item.
         """
         return {
             **self.optimizer.state(),
+            **self.vocabulary.state(),
             **self.popularity.state(),
             _RECENT: torch.from_numpy(self.recent.array()),
             _NEWEST: torch.tensor([self.watermark.newest], dtype=torch.float64),
@@ -168,6 +203,7 @@ class Learner:
         self.recent = recent_ids(tensors)
         if _NEWEST in tensors:
             self.watermark.newest = float(tensors[_NEWEST])
+        self.vocabulary.load(tensors, self.watermark.newest)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as tensors and JSON, for a checkpoint at the border of a batch."""
@@ -182,6 +218,7 @@ class Learner:
         own = {name.removeprefix("model/"): value for name, value in tensors.items() if name.startswith("model/")}
         self.model.load_state_dict(own)
         self.optimizer = self._new_optimizer()  # loading replaces the parameters of tables
+        self.vocabulary = self._new_vocabulary()
         self.load_kept(tensors)
         randomness.restore(tensors)
         self.predictions = Predictions.load(tensors)

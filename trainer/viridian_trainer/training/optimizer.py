@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from viridian_model.contract import RankingModel
-from viridian_model.embedding import pad_rows
-from viridian_model.features import FeatureBatch
-from viridian_model.growth import grow_tables
+from viridian_model.embedding import ExpandableEmbedding, pad_rows
+from viridian_model.growth import grow_tables, restart_rows
 from viridian_trainer.errors import BadData
 
 _PREFIX = "adagrad/"
@@ -31,12 +30,19 @@ class GrowingAdagrad:
             model.parameters(), lr=learning_rate, initial_accumulator_value=initial_accumulator
         )
 
-    def grow(self, batch: FeatureBatch) -> None:
-        """Give the ids of ``batch`` rows in the tables and in the state."""
-        grow_tables(self._model, batch, self._adagrad)
+    def grow(self, ids: Mapping[str, Tensor]) -> None:
+        """Give ``ids`` (int64 hashes ``[n]`` by table) rows in the tables and in the state."""
+        grow_tables(self._model, ids, self._adagrad)
+
+    def restart(self, table: ExpandableEmbedding, rows: Tensor) -> None:
+        """Forget what was summed up for ``rows`` of ``table``."""
+        restart_rows(self._adagrad, table.weight, rows)
 
     def step(self) -> None:
         """Apply the gradients and clear them."""
+        for table in self._model.embedding_tables().values():
+            if table.weight.grad is not None:
+                table.touch(_rows_in(table.weight.grad))
         self._adagrad.step()
         self._adagrad.zero_grad(set_to_none=True)
 
@@ -73,3 +79,10 @@ class GrowingAdagrad:
     def _rows(self) -> dict[int, int]:
         """Rows in use by identity of the parameter of a table."""
         return {id(table.weight): table.rows for table in self._model.embedding_tables().values()}
+
+
+def _rows_in(gradient: Tensor) -> Tensor:
+    """The rows that a gradient changes, int64."""
+    if gradient.is_sparse:
+        return gradient._indices()[0]
+    return gradient.flatten(1).any(1).nonzero()[:, 0]

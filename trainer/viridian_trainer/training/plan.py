@@ -11,7 +11,7 @@ from viridian_model.features import FeatureBatch
 from viridian_trainer.eventlog import Window
 from viridian_trainer.training.checkpoint import Checkpoint, CheckpointStore
 from viridian_trainer.training.learner import Learner
-from viridian_trainer.training.replay import Sample
+from viridian_trainer.training.replay import Sample, nothing
 from viridian_trainer.window import Split
 
 
@@ -32,8 +32,8 @@ class Plan:
         split = Split(windows["train"], windows["holdout"], saved.meta["rejected"], predicted)
         return cls(learner, split, _load_sample(saved))
 
-    def save(self, store: CheckpointStore) -> None:
-        """Write a checkpoint, at the border of a batch."""
+    def save(self, store: CheckpointStore) -> str | None:
+        """Write a checkpoint, at the border of a batch; gives its name, or None if the disk refused it."""
         tensors, meta = self.learner.state()
         meta |= {
             "train": self.split.train.wire(),
@@ -45,17 +45,18 @@ class Plan:
         if self.sample.features is not None:
             parts = {"categorical": self.sample.features.categorical, "numeric": self.sample.features.numeric}
             tensors |= {f"replay/{kind}/{name}": v for kind, part in parts.items() for name, v in part.items()}
-            tensors["replay-labels"] = self.sample.labels
-        store.save(self.learner.counts.trained, tensors, meta)
+            tensors |= {"replay-labels": self.sample.labels, "replay-times": self.sample.times}
+        return store.save(self.learner.counts.trained, tensors, meta)
 
 
 def _load_sample(saved: Checkpoint) -> Sample:
     if "replay-labels" not in saved.tensors:
-        return Sample(None, torch.zeros(0), saved.meta["replay"])
+        return nothing(saved.meta["replay"])
     parts: dict[str, dict[str, torch.Tensor]] = {"categorical": {}, "numeric": {}}
     for name, value in saved.tensors.items():
         if name.startswith("replay/"):
             _, kind, field = name.split("/", 2)
             parts[kind][field] = value
-    labels = saved.tensors["replay-labels"]
-    return Sample(FeatureBatch(parts["categorical"], parts["numeric"], len(labels)), labels, saved.meta["replay"])
+    labels, times = saved.tensors["replay-labels"], saved.tensors["replay-times"]
+    features = FeatureBatch(parts["categorical"], parts["numeric"], len(labels))
+    return Sample(features, labels, times, saved.meta["replay"])

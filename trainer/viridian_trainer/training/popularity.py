@@ -36,6 +36,9 @@ class ItemCounts:
             counts._events, counts._clicks = sum(events), sum(clicks)
         return counts
 
+    def __len__(self) -> int:
+        return len(self._counts)
+
     def add(self, items: Column, labels: Column) -> None:
         """Count events: ``items`` int64 hashes ``[n]``, ``labels`` 0 or 1 ``[n]``."""
         self._count(items, labels, 1)
@@ -43,6 +46,12 @@ class ItemCounts:
     def remove(self, items: Column, labels: Column) -> None:
         """Take back what `add` counted; nothing becomes negative where it was never counted."""
         self._count(items, labels, -1)
+
+    def keep(self, items: Column) -> None:
+        """Forget all items but these (int64 hashes ``[n]``), as if they had never been counted."""
+        kept = set(items.tolist())
+        self._counts = {item: count for item, count in self._counts.items() if item in kept}
+        self._events, self._clicks = (sum(count[part] for count in self._counts.values()) for part in (0, 1))
 
     def _count(self, items: Column, labels: Column, sign: int) -> None:
         for item, label in zip(items.tolist(), labels.tolist(), strict=True):

@@ -50,3 +50,5 @@ def restore(tensors: Mapping[str, Tensor]) -> None:
     for name, value in state.items():
         if name.startswith("cuda-"):
             torch.cuda.set_rng_state(value, int(name.removeprefix("cuda-")))
+    if "cuda-0" in state:  # rank 0 saves for all ranks, and each computes on a device of its own, the current one
+        torch.cuda.set_rng_state(state["cuda-0"])

@@ -18,6 +18,7 @@ from viridian_model.features import FeatureBatch
 from viridian_model.schema import Schema
 from viridian_trainer.errors import DataTrimmed
 from viridian_trainer.eventlog import EventLog, Offset, Window, count_before
+from viridian_trainer.eventlog.log import RandomAccess, Record
 from viridian_trainer.eventlog.schema import Event, Unreadable, parse
 
 _log = logging.getLogger(__name__)
@@ -25,12 +26,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """Replayed events in the order of use: features ``[n]``, labels float32 ``[n]``, and how they were
-    drawn.
+    """Replayed events in the order of use: features ``[n]``, labels float32 ``[n]``, times float64 ``[n]``, and
+    how they were drawn.
     """
 
     features: FeatureBatch | None
     labels: Tensor
+    times: Tensor
     record: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -48,7 +50,7 @@ def draw(
     """Draw ``wanted`` events uniformly without replacement from what is stored of ``[origin, start)``.
 
     History that was trimmed, or unreadable entries in it, give fewer events; ``record`` says how many and
-    between which positions, so that the draw can be repeated. The whole history is read once.
+    between which positions, so that the draw can be repeated. A log without random access is read once as a whole.
     """
     history = _available(log, origin, start)
     sizes = [history.count(partition) for partition in history.partitions]
@@ -64,9 +66,15 @@ def draw(
         "sha256": hashlib.sha256(ordinals.astype("<i8").tobytes()).hexdigest(),
     }
     if not events:
-        return Sample(None, torch.zeros(0), record)
+        return nothing(record)
     features, labels = encode(events, schema)
-    return Sample(features.take(order), labels[order], record)
+    times = torch.tensor([event.time for event in events], dtype=torch.float64)
+    return Sample(features.take(order), labels[order], times[order], record)
+
+
+def nothing(record: Mapping[str, Any]) -> Sample:
+    """A sample without events."""
+    return Sample(None, torch.zeros(0), torch.zeros(0, dtype=torch.float64), record)
 
 
 def encode(events: list[Event], schema: Schema) -> tuple[FeatureBatch, Tensor]:
@@ -97,11 +105,18 @@ def _pick(log: EventLog, history: Window, ordinals: NDArray[np.int64], schema: S
 
 
 def _pick_in(log: EventLog, history: Window, partition: str, chosen: set[int], schema: Schema) -> Iterator[Event]:
-    records = log.records(partition, history.start[partition], history.end[partition])
     try:
-        for position, record in enumerate(records):
-            if position in chosen:
-                with suppress(Unreadable):
-                    yield parse(record, schema)
+        for record in _records_at(log, history, partition, chosen):
+            with suppress(Unreadable):
+                yield parse(record, schema)
     except DataTrimmed as missing:  # single entries may be deleted from history, for instance on a user's request
         _log.warning("history is incomplete: %s", missing.message)
+
+
+def _records_at(log: EventLog, history: Window, partition: str, chosen: set[int]) -> Iterator[Record]:
+    """Those of the records of one partition whose position in ``history`` was ``chosen``, in their order."""
+    start, end = history.start[partition], history.end[partition]
+    if isinstance(log, RandomAccess):
+        return log.at(partition, [count_before(start) + position for position in sorted(chosen)])
+    records = enumerate(log.records(partition, start, end))
+    return (record for position, record in records if position in chosen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,16 +18,18 @@ from torch import nn
 from viridian_model.bundle import Bundle
 from viridian_model.contract import ModelSpec, RankingModel
 from viridian_trainer.environment import TrainInput
-from viridian_trainer.errors import BadConfig, BadData
-from viridian_trainer.eventlog import EventLog, Offset, Window, check_present, read
+from viridian_trainer.errors import BadConfig
+from viridian_trainer.eventlog import EventLog, Offset, Window, check_present
+from viridian_trainer.gang.group import ALONE, Group
 from viridian_trainer.spec import TrainerConfig, model_spec, split_config
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.training.checkpoint import CheckpointStore
 from viridian_trainer.training.learner import Learner
 from viridian_trainer.training.plan import Plan
-from viridian_trainer.training.progress import NOBODY, Observer, Progress
+from viridian_trainer.training.progress import NOBODY, Observer
 from viridian_trainer.training.randomness import seed_all
-from viridian_trainer.training.replay import Sample, draw
+from viridian_trainer.training.replay import draw, nothing
+from viridian_trainer.training.window_pass import WindowPass
 from viridian_trainer.window import Split, split_by_time
 
 
@@ -50,8 +52,11 @@ def train(
     store: CheckpointStore,
     stop: StopRequest,
     observer: Observer = NOBODY,
+    group: Group = ALONE,
 ) -> Trained:
     """Train a candidate, from ``parent`` unless the update is Full, or go on from a checkpoint in ``store``.
+
+    In a ``group`` this is what rank 0 does; see `follow` for the others.
 
     Raises
     ------
@@ -62,22 +67,43 @@ def train(
     Stopped
         If a stop was requested; a checkpoint was written.
     """
-    config, rest = split_config(task.config)
     parent = None if task.update.kind == "Full" else parent
-    spec = model_spec(config, rest, task.data.event_schema)
+    config, spec = _configure(task)
     _check_parent(spec, parent)
-    make_deterministic(config, task.seed)
     store.open()
-    learner = _new_learner(task, config, spec, parent)
+    learner = _new_learner(task, config, spec, parent, group)
     origin = origin_of(parent) if parent else task.window.start
     begun = time.monotonic()
     saved = store.newest()
     plan = Plan.resume(learner, saved) if saved else _prepare(task, log, learner, origin)
+    group.announce(lambda: saved.name if saved else _first_checkpoint(plan, store))
     read_done = time.monotonic()
     with stop.deferred():
-        _Pass(task, log, plan, config, store, stop, observer).run()
+        WindowPass(task, log, plan, config.checkpoint_events, store, stop, observer, group).run()
+        plan.learner.end()
     seconds = {"read": round(read_done - begun, 3), "train": round(time.monotonic() - read_done, 3)}
     return Trained(plan.learner, spec, plan.split, origin, plan.sample.record, seconds)
+
+
+def follow(task: TrainInput, log: EventLog, store: CheckpointStore, stop: StopRequest, group: Group) -> None:
+    """Train along with rank 0, from the checkpoint that it names, unless there is nothing to train.
+
+    Raises
+    ------
+    BadConfig
+        If the configuration does not fit, or this rank does not see the checkpoints of rank 0.
+    PeerLost
+        If another rank ended.
+    TaskError
+        As `train` does.
+    """
+    config, spec = _configure(task)
+    name = group.told()
+    if name is None:
+        return
+    plan = Plan.resume(_new_learner(task, config, spec, None, group), store.shared(name))
+    with stop.deferred():
+        WindowPass(task, log, plan, config.checkpoint_events, store, stop, NOBODY, group).run()
 
 
 def identity(task: TrainInput) -> dict[str, Any]:
@@ -91,6 +117,7 @@ def identity(task: TrainInput) -> dict[str, Any]:
         "seed": task.seed,
         "data": task.data.model_dump(mode="json", exclude={"source"}),
         **({"split": task.split} if task.split != "Holdout" else {}),
+        **({"ranks": task.ranks} if task.ranks > 1 else {}),
     }
 
 
@@ -108,6 +135,22 @@ def _check_parent(spec: ModelSpec, parent: Bundle | None) -> None:
         )
 
 
+def _configure(task: TrainInput) -> tuple[TrainerConfig, ModelSpec]:
+    """The configuration and the model that it makes; torch is set up for it."""
+    config, rest = split_config(task.config)
+    spec = model_spec(config, rest, task.data.event_schema)
+    make_deterministic(config, task.seed)
+    return config, spec
+
+
+def _first_checkpoint(plan: Plan, store: CheckpointStore) -> str:
+    """What the other ranks begin with: the same weights, parts of the window and replayed sample."""
+    name = plan.save(store)
+    if name is None:
+        raise BadConfig("the first checkpoint cannot be written, and the other processes begin with it; see the log")
+    return name
+
+
 def make_deterministic(config: TrainerConfig, seed: int) -> None:
     """Start all generators from ``seed``, and ask torch for kernels that always give the same bits."""
     seed_all(seed)
@@ -117,10 +160,12 @@ def make_deterministic(config: TrainerConfig, seed: int) -> None:
     torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
 
 
-def _new_learner(task: TrainInput, config: TrainerConfig, spec: ModelSpec, parent: Bundle | None) -> Learner:
+def _new_learner(
+    task: TrainInput, config: TrainerConfig, spec: ModelSpec, parent: Bundle | None, group: Group
+) -> Learner:
     seed_all(task.seed)
-    model = _on_device(parent.load_model() if parent else spec.build(), config.device)
-    learner = Learner(model.train(), config, task.window.start, task.data.allowed_lateness)
+    model = _on_device(parent.load_model() if parent else spec.build(), group.device(config.device))
+    learner = Learner(model.train(), config, task.window.start, task.data.allowed_lateness, group)
     if parent:
         learner.load_kept(parent.optimizer())
     return learner
@@ -153,56 +198,4 @@ def _prepare(task: TrainInput, log: EventLog, learner: Learner, origin: Mapping[
     seed = (task.seed << 32) | task.update.number
     if wanted and origin != task.window.start:
         return Plan(learner, split, draw(log, origin, task.window.start, wanted, seed, data.event_schema))
-    return Plan(learner, split, Sample(None, torch.zeros(0), {"seed": seed, "events": 0}))
-
-
-@dataclass
-class _Pass:
-    """Reads the training part batch by batch, with a checkpoint now and then."""
-
-    task: TrainInput
-    log: EventLog
-    plan: Plan
-    config: TrainerConfig
-    store: CheckpointStore
-    stop: StopRequest
-    observer: Observer
-    saved_at: int = field(init=False)
-    progress: Progress = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.saved_at = self.plan.learner.counts.trained
-        self.progress = Progress(self.observer, self.plan.split.train.total)
-
-    def run(self) -> None:
-        """Up to the slice that is predicted, if there is one, then to the end of the training part."""
-        learner, predicted = self.plan.learner, self.plan.split.predicted
-        if predicted is not None and learner.predictions is None:
-            self._through(predicted.start)
-            learner.begin_slice()
-        self._through(self.plan.split.train.end)
-        self.progress.update(learner.counts, final=True)
-        if learner.counts.trained == 0:
-            raise BadData("every event of the window was seen before; nothing is left to train on")
-        self.plan.save(self.store)
-        self.stop.check()
-
-    def _through(self, end: Mapping[str, Offset]) -> None:
-        learner = self.plan.learner
-        for entry in read(self.log, Window(learner.offsets.copy(), end), self.task.data.event_schema):
-            learner.take(entry)
-            if learner.batch_is_full:
-                self._step()
-                self._save_if_due()
-        self._step()
-
-    def _step(self) -> None:
-        self.plan.learner.step(self.plan.sample, self.task.data.replay.ratio)
-        self.progress.update(self.plan.learner.counts)
-
-    def _save_if_due(self) -> None:
-        trained = self.plan.learner.counts.trained
-        if self.stop.requested or trained - self.saved_at >= self.config.checkpoint_events:
-            self.plan.save(self.store)
-            self.saved_at = trained
-            self.stop.check()
+    return Plan(learner, split, nothing({"seed": seed, "events": 0}))

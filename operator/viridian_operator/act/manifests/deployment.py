@@ -37,14 +37,28 @@ def revision_labels(revision: Revision) -> dict[str, str]:
 
 def revision_annotations(revision: Revision) -> dict[str, str]:
     """What a revision is, so that a lost status can be found again."""
+    return {names.ANNOTATION_TEMPLATE_HASH: revision.template_hash} | version_annotations(revision)
+
+
+def version_annotations(revision: Revision) -> dict[str, str]:
+    """Which version a revision serves."""
     annotations = {
         names.ANNOTATION_VERSION: revision.version,
         names.ANNOTATION_DIGEST: revision.digest,
-        names.ANNOTATION_TEMPLATE_HASH: revision.template_hash,
     }
     if revision.event_time is not None:
         annotations[names.ANNOTATION_EVENT_TIME] = repr(revision.event_time)
     return annotations
+
+
+def lasting_annotations(revision: Revision) -> dict[str, str]:
+    """What holds of a Deployment and its pods for as long as they live: where pods take versions, no version."""
+    if not revision.swappable:
+        return revision_annotations(revision)
+    return {
+        names.ANNOTATION_TEMPLATE_HASH: revision.template_hash,
+        names.ANNOTATION_SERVES: names.serves(revision.deployment),
+    }
 
 
 def selector(owner: Owner, revision: str) -> dict[str, str]:
@@ -68,7 +82,7 @@ def deployment(spec: ModelUpdateSpec, owner: Owner, revision: Revision) -> Manif
             revision.deployment,
             SERVING,
             labels=revision_labels(revision),
-            annotations=revision_annotations(revision),
+            annotations=lasting_annotations(revision),
             owned=False,
         ),
         "spec": {
@@ -83,7 +97,7 @@ def deployment(spec: ModelUpdateSpec, owner: Owner, revision: Revision) -> Manif
 
 def _pod(spec: ModelUpdateSpec, owner: Owner, revision: Revision) -> Manifest:
     pod = completed(spec.serving.template, "spec.serving.template")
-    add_labels(pod, {**owner.labels(SERVING), **revision_labels(revision)}, revision_annotations(revision))
+    add_labels(pod, {**owner.labels(SERVING), **revision_labels(revision)}, lasting_annotations(revision))
     container = main_container(pod)
     add_environment(container, registry_variables(spec.registry), override=False)
     contract = [variable(PORT_VARIABLE, str(spec.serving.port)), variable("VIRIDIAN_BUNDLE_STORE", BUNDLE_DIR)]
@@ -100,7 +114,8 @@ def _pod(spec: ModelUpdateSpec, owner: Owner, revision: Revision) -> Manifest:
 
 def _mount(pod: Manifest, spec: ModelUpdateSpec, owner: Owner, revision: Revision) -> None:
     files = [{"key": name, "path": name} for name in ("revision.json", "golden.json")]
-    config = {"configMap": {"name": revision.deployment, "items": files}}
+    record = names.serves(revision.deployment) if revision.swappable else revision.deployment
+    config = {"configMap": {"name": record, "items": files}}
     add_volume(pod, "viridian-revision", REVISION_DIR, config, read_only=True)
     token = {"secret": {"secretName": names.admin_secret(owner.name), "items": [{"key": "token", "path": "token"}]}}
     add_volume(pod, "viridian-admin", ADMIN_DIR, token, read_only=True)

@@ -70,6 +70,20 @@ def check_variables(spec: ModelUpdateSpec, owner: Owner, action: CreateCheckJob)
     return [variable(name, value) for name, value in values.items()]
 
 
+def monitor_variables(spec: ModelUpdateSpec, owner: Owner) -> list[Manifest]:
+    """What the drift monitor follows and asks; nothing in it changes with an update, so that none restarts it."""
+    active = names.active_service(owner.name, spec.serving.services.active)
+    drift = {"delta": spec.trigger.drift.delta if spec.trigger.drift else None, "key": owner.uid}
+    return [
+        variable("VIRIDIAN_TASK", "Monitor"),
+        variable("VIRIDIAN_MODEL_NAME", spec.model.name),
+        variable("VIRIDIAN_ACTIVE_URL", _url(active, owner)),
+        variable("VIRIDIAN_DATA", canonical_json(_wire(spec.data))),
+        variable("VIRIDIAN_DRIFT", canonical_json(drift)),
+        *_redis_credentials(spec),
+    ]
+
+
 def _url(service: str, owner: Owner) -> str:
     return f"http://{service}.{owner.namespace}:{names.SERVICE_PORT}"
 

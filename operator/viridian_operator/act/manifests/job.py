@@ -60,8 +60,11 @@ def job(spec: ModelUpdateSpec, owner: Owner, action: CreateJob) -> Manifest:
     nodes, name = nodes_of(spec, action), job_name(owner, action)
     pod = _pod(spec, owner, action)
     queue = take_queue_labels(pod)
+    processes = spec.training.processes_per_node if spec.training and action.task == "train" else 1
+    if nodes * processes > 1:
+        add_environment(main_container(pod), _layout(nodes, processes))
     if nodes > 1:
-        _join(pod, name, nodes, spec.training.processes_per_node if spec.training else 1)
+        _join(pod, name)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -154,15 +157,15 @@ def failure_rules(container: str) -> list[Manifest]:
     ]
 
 
-def _join(pod: Manifest, name: str, nodes: int, processes: int) -> None:
-    """Rendezvous by variables that torchrun reads, so that the user's command stays as it is."""
+def _layout(nodes: int, processes: int) -> list[Manifest]:
+    """Variables that torchrun reads, so that the user's command stays as it is."""
+    return [variable("PET_NNODES", str(nodes)), variable("PET_NPROC_PER_NODE", str(processes))]
+
+
+def _join(pod: Manifest, name: str) -> None:
+    """Rendezvous of several pods, in variables that torchrun reads, too."""
     pod["spec"]["subdomain"] = name
-    values = {
-        "PET_NNODES": str(nodes),
-        "PET_NPROC_PER_NODE": str(processes),
-        "PET_MASTER_ADDR": f"{name}-0.{name}",
-        "PET_MASTER_PORT": str(RENDEZVOUS_PORT),
-    }
+    values = {"PET_MASTER_ADDR": f"{name}-0.{name}", "PET_MASTER_PORT": str(RENDEZVOUS_PORT)}
     rank = {"name": "PET_NODE_RANK", "valueFrom": {"fieldRef": {"fieldPath": _INDEX}}}
     add_environment(main_container(pod), [*(variable(key, value) for key, value in values.items()), rank])
 

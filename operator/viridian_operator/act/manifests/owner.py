@@ -14,6 +14,7 @@ SERVING = "serving"
 TRAINING = "training"
 EVALUATION = "evaluation"
 CHECK = "health-check"
+DRIFT = "drift-monitor"
 
 
 @dataclass(frozen=True)

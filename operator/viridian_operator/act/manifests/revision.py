@@ -7,16 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from viridian_operator.act.manifests.deployment import revision_annotations, revision_labels, selector
+from viridian_operator.act.manifests.deployment import (
+    lasting_annotations,
+    revision_labels,
+    selector,
+    version_annotations,
+)
 from viridian_operator.act.manifests.owner import SERVING, Owner
 from viridian_operator.api import names
+from viridian_operator.api.serves import GOLDEN_FILE, REVISION_FILE, STANDBY_FILE
 from viridian_operator.api.spec import DeletionPolicy, ModelUpdateSpec
 from viridian_operator.api.status import Revision
 from viridian_operator.decide.hashing import canonical_json
 from viridian_operator.kube.resources import Manifest
 
-REVISION_FILE = "revision.json"
-GOLDEN_FILE = "golden.json"
 DEPLOYMENT_FILE = "deployment.json"
 NO_GOLDEN = '{"tolerance":0.0001,"requests":[]}'
 
@@ -29,13 +33,35 @@ def is_owned(spec: ModelUpdateSpec) -> bool:
 def record_data(
     spec: ModelUpdateSpec, revision: Revision, deployment: Mapping[str, Any], golden: str
 ) -> dict[str, str]:
-    """Content of the ConfigMap: what the pods must serve, and the Deployment that makes them."""
+    """Content of the ConfigMap: what the pods must serve, and the Deployment that makes them; where pods take
+    versions, only the Deployment."""
+    rendered = {DEPLOYMENT_FILE: canonical_json(dict(deployment))}
+    return rendered if revision.swappable else _served(spec, revision, golden) | rendered
+
+
+def _served(spec: ModelUpdateSpec, revision: Revision, golden: str) -> dict[str, str]:
     wanted = {"model": spec.model.name, "version": revision.version, "digest": revision.digest}
     content: dict[str, Any] = {**wanted, "eventTime": revision.event_time}
+    return {REVISION_FILE: canonical_json(content), GOLDEN_FILE: golden or NO_GOLDEN}
+
+
+def serves(
+    spec: ModelUpdateSpec, owner: Owner, revision: Revision, golden: str, standby: Mapping[str, str]
+) -> Manifest:
+    """The ConfigMap that says which version pods serve; ``standby`` are golden requests of others, by digest."""
+    about = {**version_annotations(revision), names.ANNOTATION_GRAPH: revision.graph}
+    data = _served(spec, revision, golden) | {STANDBY_FILE: canonical_json(dict(standby))}
     return {
-        REVISION_FILE: canonical_json(content),
-        GOLDEN_FILE: golden or NO_GOLDEN,
-        DEPLOYMENT_FILE: canonical_json(dict(deployment)),
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": owner.metadata(
+            names.serves(revision.deployment),
+            SERVING,
+            labels=revision_labels(revision),
+            annotations=about,
+            owned=is_owned(spec),
+        ),
+        "data": data,
     }
 
 
@@ -48,7 +74,7 @@ def record(spec: ModelUpdateSpec, owner: Owner, revision: Revision, data: Mappin
             revision.deployment,
             SERVING,
             labels=revision_labels(revision),
-            annotations=revision_annotations(revision),
+            annotations=lasting_annotations(revision),
             owned=is_owned(spec),
         ),
         "immutable": True,
@@ -65,11 +91,22 @@ def recorded_deployment(config_map: Mapping[str, Any]) -> Manifest | None:
     return manifest if isinstance(manifest, dict) else None
 
 
-def sized(deployment: Mapping[str, Any], spec: ModelUpdateSpec, owner: Owner, *, replicas: int, role: str) -> Manifest:
-    """The recorded Deployment with what may change: replicas, role, owner reference."""
+def sized(
+    deployment: Mapping[str, Any],
+    spec: ModelUpdateSpec,
+    owner: Owner,
+    *,
+    replicas: int,
+    role: str,
+    serving: Revision | None = None,
+) -> Manifest:
+    """The recorded Deployment with what may change: replicas, role, owner reference, and which version it is
+    ``serving`` where its pods take versions."""
     manifest = copy.deepcopy(dict(deployment))
     manifest["spec"]["replicas"] = replicas
     manifest["metadata"]["labels"][names.ROLE] = role
+    if serving is not None:
+        manifest["metadata"]["annotations"] |= version_annotations(serving)
     if is_owned(spec):
         manifest["metadata"]["ownerReferences"] = [owner.reference()]
     return manifest

@@ -39,14 +39,16 @@ def find(
         restarts_before=update.bake.restarts,
         addresses=addresses_of(raw, spec.serving.port),
         golden=record_of(raw, revision),
-        previous=_previous(seen, raw, status.previous),
+        previous=_previous(seen, raw, status.previous, revision),
         since=update.bake.started_at,
     )
     about = f"{seen.uid}/{update.number}/{revision.hash}"
     return runner.turn(Key(seen.namespace, seen.name), about, spec.rollout, update.bake, subject, now)
 
 
-def _previous(seen: Observation, raw: Raw, revision: Revision | None) -> PreviousRevision | None:
+def _previous(seen: Observation, raw: Raw, revision: Revision | None, active: Revision) -> PreviousRevision | None:
     if revision is None:
         return None
-    return PreviousRevision(revision, seen.pods_of(revision.hash), record_of(raw, revision))
+    # after a hot swap no pod serves it any more
+    pods = seen.pods_of(revision.hash) if revision.hash != active.hash else ()
+    return PreviousRevision(revision, pods, record_of(raw, revision))

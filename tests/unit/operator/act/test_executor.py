@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -14,25 +15,36 @@ from applying_cluster import OWNER, WINDOW, ApplyingCluster, revision, spec, upd
 from viridian_operator.act.errors import NameTaken
 from viridian_operator.act.executor import Executor
 from viridian_operator.api import names
+from viridian_operator.api.serves import read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.status import Revision
 from viridian_operator.decide.decision import (
     Action,
     CreateJob,
     DeleteJob,
+    DeleteMonitor,
     DeleteRevision,
+    DeleteVersion,
     EnsureAdminSecret,
+    EnsureMonitor,
     EnsureRevision,
     EnsureService,
+    FlipPods,
     Retire,
     SetAliases,
+    StageVersion,
     TagVersion,
+    UnstagePods,
 )
 from viridian_operator.kube.errors import Unavailable
+from viridian_operator.observe.deployments import deployment_view
 from viridian_operator.registry.errors import Unavailable as RegistryUnavailable
 
+GOLDEN = '{"tolerance":0.1,"requests":[]}'
+OTHER_GOLDEN = '{"tolerance":0.2,"requests":[]}'
 SERVE = (
     EnsureAdminSecret(),
-    EnsureRevision(revision(), "active", 2, golden='{"tolerance":0.1,"requests":[]}'),
+    EnsureRevision(revision(), "active", 2, golden=GOLDEN, golden_of=revision().digest),
     EnsureService("ctr", "active", "hash1"),
     EnsureService("ctr-preview", "preview", "hash1"),
 )
@@ -51,6 +63,7 @@ class FakeRegistry:
         self.written.append(what)
 
     set_version_tag = set_alias
+    delete_version = set_alias
 
 
 @pytest.fixture
@@ -166,7 +179,7 @@ async def test_a_redeploy_takes_golden_requests_from_the_same_digest(cluster: Ap
     await run(SERVE)
     await run([EnsureRevision(revision(1, hash="other", deployment="ctr-other"), "preview", 1)])
     data = cluster.objects["ConfigMap", "ctr-other"]["data"]
-    assert data["golden.json"] == '{"tolerance":0.1,"requests":[]}'
+    assert data["golden.json"] == GOLDEN
 
 
 async def test_retain_takes_the_owner_references_away(cluster: ApplyingCluster, run: Passes) -> None:
@@ -253,23 +266,54 @@ async def test_a_gang_gets_its_names_first_and_leaves_none_behind(cluster: Apply
     assert not cluster.objects
 
 
+async def test_the_drift_monitor_comes_changes_with_the_spec_and_goes(cluster: ApplyingCluster, run: Passes) -> None:
+    template = {"spec": {"containers": [{"name": "monitor", "image": "trainer:1"}]}}
+    watching = spec(trigger={"newEvents": 1, "drift": {"template": template}})
+    assert await run([EnsureMonitor()], watching) == []
+    assert await run([EnsureMonitor()], watching) == []
+    assert cluster.writes == ["apply Deployment ctr-drift"], "a second pass writes nothing"
+    pod = cluster.objects["Deployment", "ctr-drift"]["spec"]["template"]
+    env = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
+    assert (env["VIRIDIAN_TASK"], env["VIRIDIAN_ACTIVE_URL"]) == ("Monitor", "http://ctr.recsys:80")
+    assert json.loads(env["VIRIDIAN_DRIFT"]) == {"delta": 0.03, "key": "uid-1"}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert names.REVISION not in pod["metadata"]["labels"], "no Service selects it"
+    await run([EnsureMonitor()], watching.but(data=watching.data and watching.data.but(max_rejected=0.5)))
+    assert cluster.writes == ["apply Deployment ctr-drift"] * 2
+    assert await run([DeleteMonitor()]) == []
+    assert not cluster.objects
+
+
 async def test_registry_writes_fail_without_touching_anything_else(run: Passes) -> None:
     assert await run([TagVersion("2", "viridian.verdict", "Pass")]) == []
-    assert run.registry.written == [("ctr", "2", "viridian.verdict", "Pass")]
+    assert await run([DeleteVersion("1")]) == []
+    assert run.registry.written == [("ctr", "2", "viridian.verdict", "Pass"), ("ctr", "1")]
     run.registry.down = True
     assert await run([SetAliases((("champion", "2"),))]) == ["SetAliases: Unavailable: no answer"]
 
 
 async def test_pods_are_told_with_the_token_and_failures_are_returned(cluster: ApplyingCluster, run: Passes) -> None:
     await run(SERVE)
-    told: list[tuple[str, str]] = []
+    async with admin_calls(cluster) as told:
+        retire = Retire("hash1", ("127.0.0.1", "127.0.0.2"), True)
+        failures = await run([retire, Retire("hash1", ("127.0.0.1",), False)])
+    assert [path for path, _, _ in told] == ["/viridian/v1/admin/retire", "/viridian/v1/admin/reinstate"]
+    assert told[0][1].startswith("Bearer ")
+    assert len(failures) == 1
+    assert "127.0.0.2" in failures[0]
 
-    async def retire(request: web.Request) -> web.Response:
-        told.append((request.path, request.headers["Authorization"]))
+
+@contextlib.asynccontextmanager
+async def admin_calls(cluster: ApplyingCluster) -> AsyncIterator[list[tuple[str, str, str]]]:
+    """Path, authorization and body of each call to the pod 127.0.0.1; at 127.0.0.2 nobody answers."""
+    told: list[tuple[str, str, str]] = []
+
+    async def called(request: web.Request) -> web.Response:
+        told.append((request.path, request.headers["Authorization"], await request.text()))
         return web.Response()
 
     app = web.Application()
-    app.router.add_post("/viridian/v1/admin/{verb}", retire)
+    app.router.add_post("/viridian/v1/admin/{verb}", called)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -279,9 +323,87 @@ async def test_pods_are_told_with_the_token_and_failures_are_returned(cluster: A
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [container]}}
     cluster.put(pod | {"status": {"podIP": "127.0.0.1"}})
     cluster.put({**pod, "metadata": {**meta, "name": "gone"}, "status": {"podIP": "127.0.0.2"}, "spec": {}})
-    failures = await run([Retire("hash1", ("127.0.0.1", "127.0.0.2"), True), Retire("hash1", ("127.0.0.1",), False)])
+    yield told
     await runner.cleanup()
-    assert [path for path, _ in told] == ["/viridian/v1/admin/retire", "/viridian/v1/admin/reinstate"]
-    assert told[0][1].startswith("Bearer ")
-    assert len(failures) == 1
-    assert "127.0.0.2" in failures[0]
+
+
+SWAPPABLE = revision(swappable=True, graph="g1")
+NEXT = revision(2, hash="hash1", deployment="ctr-hash1", swappable=True, graph="g1")
+
+
+def serving(chosen: Revision, *standby: str, **more: str) -> EnsureRevision:
+    return EnsureRevision(chosen, "active", 2, standby=standby, **more)
+
+
+async def test_pods_that_take_versions_have_two_config_maps_and_only_one_changes(
+    cluster: ApplyingCluster, run: Passes
+) -> None:
+    first = serving(SWAPPABLE, golden=GOLDEN, golden_of=SWAPPABLE.digest)
+    assert await run([EnsureAdminSecret(), first]) == []
+    assert cluster.writes[1:4] == [
+        "apply ConfigMap ctr-hash1",
+        "apply ConfigMap ctr-hash1-serves",
+        "apply Deployment ctr-hash1",
+    ]
+    pods = cluster.objects["Deployment", "ctr-hash1"]["spec"]
+    cluster.writes.clear()
+    assert await run([serving(SWAPPABLE, NEXT.digest, golden=OTHER_GOLDEN, golden_of=NEXT.digest)]) == []
+    assert cluster.writes == ["apply ConfigMap ctr-hash1-serves"]
+    kept = read_serves(cluster.objects["ConfigMap", "ctr-hash1-serves"])
+    assert kept and kept.version == "1" and kept.golden == {SWAPPABLE.digest: GOLDEN, NEXT.digest: OTHER_GOLDEN}
+    cluster.writes.clear()
+    assert await run([serving(NEXT, SWAPPABLE.digest)]) == []
+    assert cluster.writes == ["apply ConfigMap ctr-hash1-serves", "apply Deployment ctr-hash1"]
+    assert cluster.objects["Deployment", "ctr-hash1"]["spec"] == pods
+    said = read_serves(cluster.objects["ConfigMap", "ctr-hash1-serves"])
+    assert said and (said.version, said.digest, said.graph) == ("2", NEXT.digest, "g1")
+    assert said.golden == {NEXT.digest: OTHER_GOLDEN, SWAPPABLE.digest: GOLDEN}
+    cluster.writes.clear()
+    assert await run([serving(NEXT, SWAPPABLE.digest)]) == []
+    assert cluster.writes == []
+    view = deployment_view(cluster.objects["Deployment", "ctr-hash1"], {"ctr-hash1-serves": said_by(cluster)})
+    assert view and (view.version, view.digest, view.swappable) == ("2", NEXT.digest, True)
+
+
+def said_by(cluster: ApplyingCluster) -> dict[str, Any]:
+    return cluster.objects["ConfigMap", "ctr-hash1-serves"]
+
+
+async def test_pods_mount_what_changes_and_are_labelled_with_no_version(cluster: ApplyingCluster, run: Passes) -> None:
+    await run([serving(SWAPPABLE)])
+    template = cluster.objects["Deployment", "ctr-hash1"]["spec"]["template"]
+    mounted = {each["name"]: each for each in template["spec"]["volumes"]}["viridian-revision"]
+    assert mounted["configMap"]["name"] == "ctr-hash1-serves"
+    assert names.ANNOTATION_VERSION not in template["metadata"]["annotations"]
+    assert "immutable" not in said_by(cluster)
+    assert cluster.objects["ConfigMap", "ctr-hash1"]["immutable"] is True
+
+
+async def test_an_edit_of_what_pods_serve_is_taken_back_and_all_goes_with_the_revision(
+    cluster: ApplyingCluster, run: Passes
+) -> None:
+    await run([serving(SWAPPABLE, golden=GOLDEN, golden_of=SWAPPABLE.digest)])
+    said_by(cluster)["data"] |= {"revision.json": '{"version":"9","digest":"sha256:9"}', "golden.json": "edited"}
+    edited = read_serves(said_by(cluster))
+    assert edited and (edited.starting, edited.version, edited.digest) == ("sha256:9", "1", SWAPPABLE.digest)
+    await run([serving(SWAPPABLE)])
+    said = read_serves(said_by(cluster))
+    assert said and said.starting == said.digest == SWAPPABLE.digest
+    assert json.loads(said.golden[said.digest])["requests"] == []
+    del cluster.objects["ConfigMap", "ctr-hash1-serves"]
+    await run([serving(SWAPPABLE)])
+    assert said_by(cluster)
+    await run([DeleteRevision("ctr-hash1", "hash1")])
+    assert not cluster.names("ConfigMap")
+
+
+async def test_pods_are_told_what_to_load_and_to_serve(cluster: ApplyingCluster, run: Passes) -> None:
+    await run([EnsureAdminSecret(), serving(SWAPPABLE, NEXT.digest, golden=OTHER_GOLDEN, golden_of=NEXT.digest)])
+    async with admin_calls(cluster) as told:
+        pods = ("127.0.0.1",)
+        assert await run([StageVersion(NEXT, pods), FlipPods(NEXT, pods), UnstagePods(pods)]) == []
+    paths, bodies = [path.rpartition("/")[2] for path, _, _ in told], [body for _, _, body in told]
+    assert paths == ["stage", "flip", "unstage"]
+    wanted = {"version": "2", "digest": NEXT.digest, "eventTime": NEXT.event_time, "golden": json.loads(OTHER_GOLDEN)}
+    assert json.loads(bodies[0]) == wanted
+    assert json.loads(bodies[1]) == {"digest": NEXT.digest}

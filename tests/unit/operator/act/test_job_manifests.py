@@ -153,6 +153,16 @@ def test_a_gang_finds_itself_by_names_of_its_own_attempt() -> None:
     assert headless_service(spec(), OWNER, train()) is None
 
 
+def test_processes_of_one_pod_need_no_rendezvous_between_pods() -> None:
+    one = training(processesPerNode=2)
+    found = environment(job(one, OWNER, train()))
+    assert (found["PET_NNODES"], found["PET_NPROC_PER_NODE"]) == ("1", "2")
+    assert "PET_MASTER_ADDR" not in found
+    assert headless_service(one, OWNER, train()) is None
+    for manifest in (job(one, OWNER, evaluate()), job(spec(), OWNER, train())):
+        assert not [name for name in environment(manifest) if name.startswith("PET_")]
+
+
 def test_safe_defaults_stand_back_for_what_the_template_says() -> None:
     template = {
         "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "team-a", "team": "ads"}},

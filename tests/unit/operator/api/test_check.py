@@ -56,6 +56,7 @@ def prometheus(**changes: Any) -> dict[str, Any]:
         {"strategy": "Periodic", "trigger": {"schedule": "0 3 29 2 *"}},
         {"registry": {"trackingURI": "https://mlflow.example.com/base", "driftPolicy": "Restore"}},
         {"rollout": {"capacity": "Surge"}},
+        {"rollout": {"capacity": "HotSwap"}},
         FOLLOWS,
         FOLLOWS | {"follow": {"version": 3, "pollInterval": "5s"}},
         golden("Digest"),
@@ -92,7 +93,7 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             },
             "data.start Latest leaves nothing that data.maxEvents could bound",
         ),
-        ({"trigger": {}}, "strategy Incremental needs trigger.newEvents or trigger.schedule"),
+        ({"trigger": {}}, "strategy Incremental needs trigger.newEvents, schedule, watermarkAge or drift"),
         ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
         ({"trigger": {"schedule": "0 25 * * *"}}, "trigger.schedule '0 25 * * *' cannot be read"),
         ({"trigger": {"schedule": "0 0 30 2 *"}}, "trigger.schedule '0 0 30 2 *' cannot be read"),
@@ -110,8 +111,8 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             "registry.trackingURI 'http://mlflow:port' is no address",
         ),
         (
-            {"rollout": {"capacity": "HotSwap"}},
-            "rollout.capacity HotSwap is not supported yet: use Surge, Auto or Recreate",
+            {"rollout": {"capacity": "HotSwap"}, "serving": {"identity": "ReadinessOnly", "template": {}}},
+            "rollout.capacity HotSwap needs pods that tell what they have loaded: set serving.identity to Digest",
         ),
         (
             {"rollout": {"capacity": "Recreate", "approval": {"mode": "Manual"}}},
@@ -149,5 +150,5 @@ def test_bad_ones(changes: dict[str, Any], sentence: str) -> None:
 
 
 def test_all_at_once() -> None:
-    bad = spec(strategy="Online", rollout={"capacity": "HotSwap"})
+    bad = spec(strategy="Online", registry={"trackingURI": "http://mlflow:port"})
     assert len(problems(bad, "a" * 41)) == 3

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from viridian_operator.api.serves import Serves
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import CheckResult, ModelUpdateStatus, Phase, Revision, Window
 from viridian_operator.decide import decision as act
@@ -16,19 +17,30 @@ from viridian_operator.decide import step
 from viridian_operator.decide.checking import checks_of
 from viridian_operator.decide.observation import (
     DeploymentView,
+    DriftView,
     Identity,
     JobState,
     JobView,
     LogHeads,
+    MonitorView,
     Observation,
     PodTrouble,
     PodView,
     RegisteredVersion,
     Registry,
+    Resident,
+    Role,
     ServiceView,
     Slot,
 )
 from viridian_operator.decide.window import shares
+
+#: how long a pod takes to load a version beside the one it serves
+LOADING = timedelta(seconds=5)
+#: what ends a pod that loads such a version, instead of failing the load
+_DEADLY = (PodTrouble.CRASH_LOOP, PodTrouble.OUT_OF_MEMORY)
+#: what has nothing to do with the version itself
+_OF_THE_POD = (PodTrouble.UNSCHEDULABLE, PodTrouble.IMAGE_PULL, PodTrouble.INVALID, PodTrouble.INFRASTRUCTURE)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "uid-1"
@@ -66,6 +78,12 @@ def following(**changes: Any) -> ModelUpdateSpec:
     return spec(**(fields | changes))
 
 
+def swapping(**rollout: Any) -> ModelUpdateSpec:
+    """A recommender whose pods take versions."""
+    quick = {"bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}, "capacity": "HotSwap"}
+    return spec(rollout=quick | rollout)
+
+
 @dataclass
 class SimDeployment:
     """A Deployment of one revision."""
@@ -89,6 +107,28 @@ class SimPod:
     restarts: int = 0
     retired: bool = False
     lies: bool = False
+    #: version and digest in its memory besides those it serves
+    previous: tuple[str, str] | None = None
+    staged: tuple[str, str] | None = None
+    staged_at: datetime = START
+    staging_fails: PodTrouble | None = None
+
+
+@dataclass
+class SimRecord:
+    """The ConfigMap that says which version the pods of a Deployment serve when they start."""
+
+    version: str
+    digest: str
+    graph: str
+    #: version and digest that the operator itself wrote last
+    written: tuple[str, str]
+    golden: frozenset[str]
+
+    @property
+    def recorded(self) -> str:
+        """Digest that the operator itself wrote last."""
+        return self.written[1]
 
 
 @dataclass
@@ -103,6 +143,11 @@ class World:
     annotations: dict[str, str] = field(default_factory=dict)
     deployments: dict[str, SimDeployment] = field(default_factory=dict)
     pods: dict[str, SimPod] = field(default_factory=dict)
+    records: dict[str, SimRecord] = field(default_factory=dict)
+    #: whether the serving image knows hot swaps
+    knows_swaps: bool = True
+    #: graphs of versions that do not have the usual one
+    graphs: dict[str, str] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
     #: what the operator itself made each Service select last; anything else is somebody else's edit
     recorded: dict[str, str] = field(default_factory=dict)
@@ -138,13 +183,18 @@ class World:
     #: the operator's leave to train
     slot: Slot = field(default_factory=Slot)
     taken: tuple[str, ...] = ()
+    #: how old the newest event of a training is when that trains, if it says so
+    event_age: timedelta | None = None
+    #: what the drift monitor says, and its Deployment
+    drift: DriftView = field(default_factory=DriftView)
+    monitor: MonitorView | None = None
     #: status goes through its JSON form when it is written; the explorer does without, as it costs most of a pass
     wire: bool = True
 
     _COPIED: ClassVar = (
         *("annotations", "services", "recorded", "jobs", "versions", "aliases", "verdicts", "stillborn", "liars"),
         *("unhealthy", "refused", "job_failures", "log", "notes", "switches", "jobs_created", "jobs_seen"),
-        "judged",
+        *("judged", "graphs"),
     )
 
     # -- observation -------------------------------------------------------------------------
@@ -164,6 +214,8 @@ class World:
             taken=self.taken,
             jobs=tuple(self.jobs.values()),
             heads=self.heads(),
+            drift=self.drift,
+            monitor=self.monitor,
             registry=self._registry(),
             checks=self._checks(),
             slot=self.slot,
@@ -184,7 +236,7 @@ class World:
 
     def _deployment(self, d: SimDeployment) -> DeploymentView:
         r = d.revision
-        return DeploymentView(
+        view = DeploymentView(
             name=r.deployment,
             revision=r.hash,
             version=r.version,
@@ -195,13 +247,22 @@ class World:
             created=d.created,
             failure=self.refused.get(r.version, ""),
         )
+        if not r.swappable:
+            return view
+        record = self.records.get(r.hash)
+        if record is None:
+            return replace(view, swappable=True)
+        golden = dict.fromkeys(record.golden, "{}")
+        serves = Serves(*record.written, graph=record.graph, starting=record.digest, golden=golden)
+        return replace(view, swappable=True, serves=serves, version=serves.version, digest=serves.digest)
 
     def _pod(self, name: str, p: SimPod) -> PodView:
         alive = not p.lost and p.broken is None
         identity = None
         if alive:
             digest = "sha256:other" if p.lies else p.digest
-            identity = Identity(version=p.version, digest=digest, ready=p.ready, retired=p.retired)
+            residents = self._residents(p) if self.knows_swaps else None
+            identity = Identity(p.version, digest, ready=p.ready, retired=p.retired, residents=residents)
         return PodView(
             name=name,
             revision=p.revision,
@@ -213,6 +274,16 @@ class World:
             identity=identity,
             golden="" if alive else None,
         )
+
+    def _residents(self, p: SimPod) -> tuple[Resident, ...]:
+        found = [Resident(Role.CURRENT, p.version, p.digest, ready=p.ready)]
+        if p.previous:
+            found.append(Resident(Role.PREVIOUS, *p.previous, ready=True))
+        if p.staged:
+            bad = p.staging_fails
+            ready = bad is None and self.now - p.staged_at >= LOADING
+            found.append(Resident(Role.STAGED, *p.staged, ready=ready, failed=bad is not None, trouble=bad))
+        return tuple(found)
 
     def _service(self, name: str) -> ServiceView | None:
         if name not in self.services:
@@ -246,6 +317,7 @@ class World:
             aliases=dict(self.aliases),
             followed=followed,
             unfollowed=followed is None and self.spec.follow is not None,
+            everything=tuple(self.versions.values()),
             last_number=max(numbers, default=0) if self.status.recovering else None,
         )
 
@@ -305,11 +377,17 @@ class World:
             del self.pods[name]
         for index in range(len(mine), d.replicas if d.revision.version not in self.refused else 0):
             revision = d.revision
-            pod = SimPod(revision.hash, revision.version, revision.digest, born=self.now)
-            pod.broken = self.stillborn.get(revision.version)
-            pod.lies = revision.version in self.liars and not (index == 0 and self.liars[revision.version])
+            told = self.records.get(revision.hash) if revision.swappable else revision
+            if told is None:
+                break  # without its ConfigMap no pod starts
+            pod = SimPod(revision.hash, told.version, told.digest, born=self.now)
+            pod.broken = self.stillborn.get(told.version)
+            pod.lies = self._lies(told.version, index)
             pod.restarts = 5 if pod.broken in (PodTrouble.CRASH_LOOP, PodTrouble.OUT_OF_MEMORY) else 0
             self.pods[f"{revision.hash}-{index}-{len(self.pods)}-{self.now.timestamp()}"] = pod
+
+    def _lies(self, version: str, index: int) -> bool:
+        return version in self.liars and not (index == 0 and self.liars[version])
 
     def _job(self, job: JobView) -> JobView:
         if job.state is JobState.PENDING and self.capacity:
@@ -345,7 +423,7 @@ class World:
         assert job.window
         split = {p: self._before(o, 100) for p, o in job.window.end.items()}
         if found is None:
-            number = str(len(self.versions) + 1)
+            number = str(1 + max(map(int, self.versions), default=0))
             found = RegisteredVersion(
                 version=number,
                 digest=f"sha256:{number}",
@@ -355,6 +433,8 @@ class World:
                 trained_to=split,
                 predicted_from=self._predicted_from(job.window),
                 golden="{}",
+                event_time=None if self.event_age is None else (self.now - self.event_age).timestamp(),
+                graph=self.graphs.get(number, "g1"),
             )
             self.versions[number] = found
         holdout = Window(start=split, end=job.window.end)
@@ -366,6 +446,7 @@ class World:
             "version": found.version,
             "digest": found.digest,
             "trainedTo": split,
+            "eventTime": found.event_time,
             "holdout": holdout.wire(),
             "events": {"trained": 1},
         }
@@ -415,6 +496,7 @@ class World:
             setattr(twin, name, copy(getattr(self, name)))
         twin.deployments = {name: copy(d) for name, d in self.deployments.items()}
         twin.pods = {name: copy(p) for name, p in self.pods.items()}
+        twin.records = {name: copy(r) for name, r in self.records.items()}
         return twin
 
     def run(self, until: Callable[[World], bool], *, limit: int = 2000, seconds: float = 1.0) -> None:
@@ -452,6 +534,7 @@ class World:
             case act.DeleteRevision():
                 assert action.revision not in self.services.values(), "deleted a revision that a Service selects"
                 self.deployments.pop(action.revision, None)
+                self.records.pop(action.revision, None)
                 self.pods = {n: p for n, p in self.pods.items() if p.revision != action.revision}
             case act.CreateJob():
                 self._create_job(action)
@@ -464,14 +547,36 @@ class World:
                 if self.registry_up:
                     old = self.versions[version]
                     self.versions[version] = replace(old, tags={**old.tags, key: value})
+            case act.EnsureMonitor():
+                self.monitor = self.monitor or MonitorView(available=False)
+            case act.DeleteMonitor():
+                self.monitor = None
+            case act.DeleteVersion(version=version):
+                self._delete_version(version)
             case act.Retire():
                 for name in action.pods:
                     if name in self.pods:
                         self.pods[name].retired = action.retired
+            case act.StageVersion():
+                self._stage(action)
+            case act.FlipPods():
+                self._flip(action)
+            case act.UnstagePods(pods=pods):
+                for name in pods:
+                    if name in self.pods:
+                        self.pods[name].staged = None
             case _:
                 pass
 
+    def _delete_version(self, version: str) -> None:
+        if self.registry_up:
+            assert version not in {d.revision.version for d in self.deployments.values()}, "deleted what is deployed"
+            assert version not in self.aliases.values(), "deleted what an alias names"
+            del self.versions[version]
+
     def _ensure_revision(self, action: act.EnsureRevision) -> None:
+        if action.revision.swappable:
+            self._ensure_record(action)
         found = self.deployments.get(action.revision.hash)
         if found is None:
             self.deployments[action.revision.hash] = SimDeployment(action.revision, action.replicas, self.now)
@@ -482,6 +587,61 @@ class World:
             enough = replaced or action.replicas >= self.spec.serving.replicas
             assert enough, f"scaled down what serves to {action.replicas}"
         found.replicas = action.replicas
+        found.revision = action.revision
+
+    def _ensure_record(self, action: act.EnsureRevision) -> None:
+        revision, old = action.revision, self.records.get(action.revision.hash)
+        if old and old.recorded != revision.digest and self._forward(revision):
+            self._check_gate()
+        kept = (old.golden if old else frozenset()) | {action.golden_of}
+        golden = frozenset({revision.digest, *(kept & set(action.standby))})
+        written = (revision.version, revision.digest)
+        self.records[revision.hash] = SimRecord(*written, revision.graph, written, golden)
+
+    def _forward(self, revision: Revision) -> bool:
+        """Whether ``revision`` is what a hot swap under way leads to."""
+        update = self.status.update
+        swaps = update is not None and update.running and update.hot_swap and update.green is not None
+        return swaps and update.phase is not Phase.ROLLING_BACK and update.green.digest == revision.digest  # type: ignore[union-attr]
+
+    def _stage(self, action: act.StageVersion) -> None:
+        revision = action.revision
+        for pod in (self.pods[name] for name in action.pods if name in self.pods):
+            if pod.staged and pod.staged[1] != revision.digest:
+                continue  # answered with 409
+            bad = self.stillborn.get(revision.version)
+            if bad in _DEADLY:
+                pod.broken, pod.restarts = bad, pod.restarts + 1
+            elif pod.staged is None or pod.staging_fails:
+                pod.staged, pod.staged_at = (revision.version, revision.digest), self.now
+                pod.staging_fails = None if bad in _OF_THE_POD else bad
+
+    def _flip(self, action: act.FlipPods) -> None:
+        revision = action.revision
+        ready = self._serving(revision.hash)
+        if self._forward(revision) and self.status.phase is Phase.SWITCHING:
+            update = self.status.update
+            assert update and update.intent, "flipped without an intent in status"
+            record = self.records.get(revision.hash)
+            assert record and record.recorded == revision.digest, "flipped before the ConfigMap said so"
+            assert all(self._holds(p, revision.digest) for p in ready), "flipped before every pod held the version"
+            self._check_gate()
+        for index, name in enumerate(action.pods):
+            pod = self.pods.get(name)
+            if pod is None or pod.digest == revision.digest or not self._holds(pod, revision.digest):
+                continue  # answered with 409
+            pod.previous, pod.staged = (pod.version, pod.digest), None
+            pod.version, pod.digest = revision.version, revision.digest
+            pod.lies = self._lies(revision.version, index)
+
+    def _holds(self, pod: SimPod, digest: str) -> bool:
+        return any(each.digest == digest and each.ready for each in self._residents(pod))
+
+    def _check_gate(self) -> None:
+        update = self.status.update
+        if update is not None and update.window is not None:
+            passed = update.evaluation and (update.evaluation.verdict == "Pass" or update.evaluation.overridden_by)
+            assert passed, "switched without a Pass of the gate"
 
     def _ensure_service(self, action: act.EnsureService) -> None:
         old = self.services.get(action.name)
@@ -515,9 +675,7 @@ class World:
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
         assert len(ready) >= (update.replicas or 1), "switched before all replicas were ready"
         assert not any(p.lies for p in ready), "switched to pods that serve something else"
-        if update.window is not None:
-            passed = update.evaluation and (update.evaluation.verdict == "Pass" or update.evaluation.overridden_by)
-            assert passed, "switched without a Pass of the gate"
+        self._check_gate()
 
     def _create_job(self, action: act.CreateJob) -> None:
         name = f"{action.task}-{action.update.number}-{action.update.attempts.number}"

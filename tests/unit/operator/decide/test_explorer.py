@@ -28,6 +28,8 @@ FOUND_AS = {
     "rollback_waits_for_green": "a rollback waits although blue is ready|update never ends",
     "intent_after_effect": "switched without an intent",
     "window_behind_what_was_trimmed": "begins at|WindowsContiguous",
+    "flip_before_every_pod_holds_it": "flipped before every pod held the version",
+    "config_map_after_flip": "flipped before the ConfigMap said so|RecordBeforeFlip",
 }
 
 

@@ -97,7 +97,7 @@ def test_a_version_is_judged_on_events_that_it_cannot_have_seen() -> None:
     world.settle()
     ended(world, Phase.SUCCEEDED, "Promoted")
     assert world.jobs_created == ["eval-1-1"]
-    assert world.versions["1"].tags == {"viridian.verdict": "Pass"}
+    assert world.versions["1"].tags == {"viridian.verdict": "Pass", "viridian.promoted": "1"}
 
 
 def test_a_version_that_says_how_far_it_was_trained_is_judged_on_all_behind(gated: World) -> None:

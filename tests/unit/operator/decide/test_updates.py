@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from simulation import START, UID, World, spec
+from simulation import START, UID, World, following, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide import decision as act
+from viridian_operator.decide.due import jitter_of
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble, Slot
-from viridian_operator.decide.triggers import jitter_of
 from viridian_operator.decide.window import size
 
 
@@ -241,6 +241,7 @@ def test_a_candidate_that_does_not_start_fails_with_its_reason(
     first: World, trouble: PodTrouble, reason: str, quarantined: bool
 ) -> None:
     first.stillborn["2"] = trouble
+    first.graphs["2"] = "another"  # which Auto could not hot swap for want of room
     more_events(first)
     first.run(lambda w: not w.status.update.running, seconds=20)  # type: ignore[union-attr]
     ended(first, Phase.FAILED, reason)
@@ -594,12 +595,37 @@ def test_an_alias_does_not_crown_a_version_that_failed() -> None:
     assert world.status.champion is None
 
 
+def test_an_alias_moved_while_status_is_lost_crowns_nothing_that_was_never_promoted(first: World) -> None:
+    more_events(first)
+    first.verdicts["2"] = "Reject"
+    first.settle()
+    first.aliases["champion"] = "2"
+    first.status = ModelUpdateStatus()
+    for _ in range(8):
+        first.step()
+        first.tick(2)
+    assert first.status.champion and first.status.champion.version == "1"
+    assert first.status.aliases.foreign == {"champion": "2"}
+    assert first.aliases["champion"] == "2"
+    assert first.serving_versions == {"1"}
+
+
 def test_a_pin_to_a_missing_version_stalls_and_changes_nothing(first: World) -> None:
     first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"pin": {"version": 99, "reason": "typo here"}})
     for _ in range(3):
         first.step()
         first.tick(5)
     assert condition(first, "Stalled") == "True"
+    assert first.serving_versions == {"1"}
+
+
+@pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.TRAINING])
+def test_a_training_whose_section_is_gone_ends(first: World, phase: Phase) -> None:
+    more_events(first)
+    first.run(lambda w: w.status.update is not None and w.status.update.phase is phase, seconds=0.1)
+    first.spec = following()
+    first.settle()
+    ended(first, Phase.FAILED, "InvalidSpec")
     assert first.serving_versions == {"1"}
 
 
@@ -737,6 +763,7 @@ def test_recreate_starts_the_old_version_again_when_the_new_one_fails(first: Wor
 
 def test_a_quota_that_keeps_pods_from_being_made_is_the_reason(first: World) -> None:
     first.refused["2"] = "exceeded quota: gpus"
+    first.graphs["2"] = "another"
     more_events(first)
     first.settle()
     ended(first, Phase.FAILED, "ReplicaFailure")

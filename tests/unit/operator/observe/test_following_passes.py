@@ -43,14 +43,17 @@ class Following:
 
     async def publish(self) -> str:
         """Register a version and let the alias name it."""
+        version = await self.register()
+        await self.post("registered-models/alias", {"name": self.model, "alias": "challenger", "version": version})
+        return version
+
+    async def register(self) -> str:
+        """A version that no alias names."""
         await self.session.post(f"{self.url}{API}/registered-models/create", json={"name": self.model})
         run = (await self.post("runs/create", {"experiment_id": "0"}))["run"]["info"]
         tags = [{"key": "viridian.digest", "value": f"sha256:{uuid.uuid4().hex * 2}"}]
         content = {"name": self.model, "run_id": run["run_id"], "source": run["artifact_uri"], "tags": tags}
-        version = str((await self.post("model-versions/create", content))["model_version"]["version"])
-        alias = {"name": self.model, "alias": "challenger", "version": version}
-        await self.post("registered-models/alias", alias)
-        return version
+        return str((await self.post("model-versions/create", content))["model_version"]["version"])
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from applying_cluster import OWNER, WINDOW, spec, update
 
 from viridian_operator.act.manifests.job import job
@@ -143,3 +144,55 @@ def test_memory_and_disruption_are_told_apart() -> None:
     assert view(created(conditions=ended("Failed", "BackoffLimitExceeded"))).disrupted
     assert not view(created(conditions=ended("Failed", "DeadlineExceeded"))).disrupted
     assert not view(failed, pod(exited(137), phase="Failed")).disrupted
+
+
+LOST = json.dumps({"task": "Train", "error": {"reason": "PeerLost", "message": "another process is gone"}})
+EVICTED = [{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}]
+
+
+def gang_pod(index: int, code: int, second: int, message: str = "", **status: Any) -> dict[str, Any]:
+    return pod(exited(code, message, at=f"2026-01-01T00:00:0{second}Z"), index=index, phase="Failed", **status)
+
+
+@pytest.mark.parametrize(
+    ("pods", "code", "disrupted"),
+    [
+        # a crash counts, though the peer that it left behind ended a moment sooner, and as if it were temporary
+        ([gang_pod(0, 75, 1, LOST), gang_pod(1, 1, 2)], 1, False),
+        # a kill counts, not the crash that broken connections are to the other image, in the same second
+        ([gang_pod(0, 1, 3), gang_pod(1, 137, 3)], 137, False),
+        # a crash counts, not the stop by the Job controller that followed in the same second
+        ([gang_pod(0, 143, 3), gang_pod(1, 1, 3)], 1, False),
+        # a pod that was told to stop first took the other with it
+        ([gang_pod(0, 1, 4), gang_pod(1, 143, 3)], 143, False),
+        ([gang_pod(0, 1, 4), gang_pod(1, 143, 3, conditions=EVICTED)], 143, True),
+        # what another attempt would not change counts whatever else happened
+        ([gang_pod(0, 143, 1, conditions=EVICTED), gang_pod(1, 65, 2)], 65, False),
+        # a node that is drained while the others fail by themselves is not the cause
+        ([gang_pod(0, 1, 1), gang_pod(1, 143, 5, conditions=EVICTED)], 1, False),
+        # nobody knows of a cause: the pod that was it is gone
+        ([gang_pod(0, 75, 1, LOST), gang_pod(1, 75, 1, LOST)], 75, False),
+        ([gang_pod(0, 75, 1, LOST), gang_pod(1, 143, 2, conditions=EVICTED)], 143, True),
+    ],
+)
+def test_the_cause_counts_not_what_it_did_to_the_others(pods: list[dict[str, Any]], code: int, disrupted: bool) -> None:
+    for order in (pods, pods[::-1]):
+        found = view(created(GANG, conditions=ended("Failed", "PodFailurePolicy", "a pod failed")), *order)
+        assert (found.exit_code, found.disrupted) == (code, disrupted)
+
+
+def test_a_disrupted_pod_that_is_gone_is_named_by_the_job() -> None:
+    text = "Pod recsys/p1 has condition DisruptionTarget matching FailJob rule at index 0"
+    found = view(created(GANG, conditions=ended("Failed", "PodFailurePolicy", text)), gang_pod(0, 1, 1))
+    assert found.disrupted
+
+
+def test_words_of_other_ranks_are_no_result() -> None:
+    rank_1 = pod(exited(0, json.dumps({"task": "Train", "rank": 1})), index=1, phase="Succeeded")
+    assert view(created(GANG, conditions=ended("Complete")), rank_1).result is None
+    result = {"task": "Train", "version": "4"}
+    rank_0 = pod(exited(0, json.dumps(result)), phase="Succeeded")
+    assert view(created(GANG, conditions=ended("Complete")), rank_1, rank_0).result == result
+    # rank 0 has registered a version, but one of the others failed after it: no result
+    failed = view(created(GANG, conditions=ended("Failed", "PodFailurePolicy")), rank_0, gang_pod(1, 1, 3))
+    assert (failed.state, failed.exit_code, failed.result) == (JobState.FAILED, 1, None)

@@ -150,7 +150,7 @@ def status(phase: Phase, **changes: Any) -> ModelUpdateStatus:
 
 
 SERVING = (
-    EnsureRevision(revision(), "active", 1, golden=GOLDEN),
+    EnsureRevision(revision(), "active", 1, golden=GOLDEN, golden_of=revision().digest),
     EnsureService("ctr", "active", "hash1"),
     EnsureService("ctr-preview", "preview", "hash1"),
 )
@@ -183,6 +183,21 @@ async def test_a_candidate_proves_itself_pod_by_pod(world: World) -> None:
     world.run_pods("hash1", 2)
     seen = await world.look(status(Phase.VERIFYING))
     assert [(pod.identity and pod.identity.digest, pod.golden) for pod in seen.pods] == [("sha256:1", "")] * 2
+
+
+async def test_golden_requests_of_a_swap_are_asked_of_pods_that_serve_the_candidate_already(world: World) -> None:
+    """The server says that it serves sha256:1: the old version in one look, the candidate in the other."""
+    old = revision(swappable=True, digest="sha256:1")
+    new = revision(2, hash="hash1", deployment="ctr-hash1", swappable=True)
+    for green, golden in ((new, None), (old, "")):
+        told = {"golden": GOLDEN, "golden_of": green.digest}
+        await world.act(EnsureRevision(green, "active", 1, **told), EnsureService("ctr", "active", "hash1"))
+        world.run_pods("hash1")
+        seen = await world.look(
+            ModelUpdateStatus(active=old, update=update(Phase.SWITCHING, green=green, hot_swap=True))
+        )
+        assert [pod.golden for pod in seen.pods] == [golden]
+    assert seen.deployments[0].serves and seen.deployments[0].serves.digest == "sha256:1"
 
 
 async def test_the_service_is_asked_once_only_the_target_stands_behind_it(world: World) -> None:
@@ -313,6 +328,12 @@ async def test_a_partial_picture_is_none(world: World, kind: str) -> None:
         await world.look(ModelUpdateStatus())
 
 
+def swap(phase: Phase) -> ModelUpdateStatus:
+    """A hot swap in ``phase``."""
+    return status(phase, hot_swap=True).but(active=revision(swappable=True))
+
+
+NONE: frozenset[str] = frozenset()
 CANDIDATE = Candidate(version="2", digest="sha256:2")
 JOB_CHECK = {"name": "smoke", "job": {"template": {}}}
 OWED = Aliases(wanted={"champion": "2"})
@@ -333,6 +354,11 @@ def following(**changes: Any) -> ModelUpdateSpec:
         (spec(), status(Phase.TRAINING, kind=Kind.REDEPLOY), {"candidate": False}),
         (spec(), status(Phase.PREPARING, candidate=CANDIDATE), {"version": "1", "unless_deployed": "hash1"}),
         (spec(), status(Phase.BAKING), {"checks": True, "jobs": False}),
+        (spec(), swap(Phase.PREPARING), {"unless_deployed": "", "unless_kept": revision().digest, "golden": NONE}),
+        (spec(), swap(Phase.SCALING), {"identity": frozenset({"hash1"}), "golden": NONE}),
+        (spec(), swap(Phase.SWITCHING), {"identity": None, "golden": frozenset({"hash1"}), "service": "hash1"}),
+        (spec(), ModelUpdateStatus(active=revision(swappable=True)), {"identity": frozenset({"hash1"})}),
+        (spec(), ModelUpdateStatus(active=revision()), {"identity": NONE}),
         (spec(rollout={"healthChecks": [JOB_CHECK]}), status(Phase.BAKING), {"jobs": True}),
         (spec(rollout={"healthChecks": [JOB_CHECK]}), status(Phase.SWITCHING), {"jobs": False, "checks": False}),
         (spec(), status(Phase.SCALING), {"identity": frozenset({"hash1"}), "golden": frozenset({"hash1"})}),

@@ -10,6 +10,7 @@ from answering import REQUEST, Server, hang, subject
 
 from viridian_operator.api.health import Expect, HealthCheck, Probe, Prometheus
 from viridian_operator.api.status import CheckResult
+from viridian_operator.decide.observation import PodTrouble
 from viridian_operator.observe.checks.limits import Limits, Previous, judge
 from viridian_operator.observe.checks.prometheus import filled
 from viridian_operator.observe.checks.run import ask, look
@@ -35,6 +36,31 @@ async def test_identity_is_what_the_pod_says_or_nothing(server: Server, prober: 
         server.replies[path] = reply
         assert await ask_identity(prober, server.url) is None
     assert await ask_identity(prober, "http://127.0.0.1:1") is None
+
+
+async def test_residents_are_what_a_pod_has_loaded_and_none_where_its_image_does_not_know(
+    server: Server, prober: Prober
+) -> None:
+    mismatch = {"reason": "DigestMismatch", "message": "another file"}
+    listed = [
+        {"role": "Current", "version": "1", "digest": "sha256:1", "phase": "Ready", "error": None},
+        {"role": "Staged", "version": "2", "digest": "sha256:2", "phase": "Failed", "error": mismatch},
+        {"role": "Previous"},
+        {"role": "Unheard", "digest": "sha256:3"},
+        "nonsense",
+    ]
+    path = "/viridian/v1/identity"
+    for residents, known in ((listed, True), (None, False)):
+        server.replies[path] = (200, IDENTITY | {"residents": residents})
+        found = await ask_identity(prober, server.url)
+        assert found and (found.residents is not None) is known
+    server.replies[path] = (200, IDENTITY | {"residents": listed})
+    found = await ask_identity(prober, server.url)
+    assert found and found.residents and len(found.residents) == 2
+    staged = found.staged
+    assert staged and staged.failed and not staged.ready and staged.trouble is PodTrouble.DIGEST_MISMATCH
+    assert found.resident("sha256:1") == found.residents[0]
+    assert found.resident("sha256:3") is None
 
 
 async def test_a_service_is_asked_over_connections_of_their_own(server: Server, prober: Prober) -> None:
@@ -94,9 +120,9 @@ def test_outputs_are_compared_by_value(wanted: list[Any], given: list[Any], righ
 
 
 def test_golden_files() -> None:
-    assert golden_of({"data": {"golden.json": '{"requests": []}'}}) == Golden(1e-4, ())
+    assert golden_of('{"requests": []}') == Golden(1e-4, ())
     for text in ("", "[]", '{"requests": [1]}', '{"tolerance": 1}'):
-        assert golden_of({"data": {"golden.json": text}}) is None
+        assert golden_of(text) is None
 
 
 async def test_pod_checks(server: Server, prober: Prober) -> None:

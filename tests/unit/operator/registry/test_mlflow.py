@@ -116,3 +116,24 @@ async def test_health(registry) -> None:
 async def test_an_address_with_a_path_or_a_slash(session, mlflow_url, model) -> None:
     number = await register(session, mlflow_url, model)
     assert (await MlflowRegistry(session, f"{mlflow_url}/").version(model, number)).version == number
+
+
+async def test_versions_are_listed_and_deleted_with_their_runs(registry, session, mlflow_url, model) -> None:
+    one = await register(session, mlflow_url, model, update="u/1")
+    two = await register(session, mlflow_url, model, update="u/2")
+    assert {version.version for version in await registry.versions(model)} == {one, two}
+    run = (await registry.version(model, one)).run_id
+    await registry.delete_version(model, one)
+    await registry.delete_version(model, one)
+    assert [version.version for version in await registry.versions(model)] == [two]
+    async with session.get(f"{mlflow_url}{API}/runs/get", params={"run_id": run}) as answer:
+        assert (await answer.json())["run"]["info"]["lifecycle_stage"] == "deleted"
+    assert await registry.versions(f"no-{model}") == []
+
+
+async def test_a_version_that_an_alias_names_is_not_deleted(registry, session, mlflow_url, model) -> None:
+    number = await register(session, mlflow_url, model)
+    await registry.set_alias(model, "shadow", number)
+    with pytest.raises(Invalid, match="named by an alias"):
+        await registry.delete_version(model, number)
+    assert (await registry.version(model, number)).version == number

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from redis.asyncio import Redis
 from redis_server import RedisServer
 
+from viridian_operator.api.status import Detection
+from viridian_operator.sources.drift import DriftFindings
 from viridian_operator.sources.errors import Unavailable
-from viridian_operator.sources.poller import HeadsPoller
+from viridian_operator.sources.poller import DriftWatch, HeadsPoller
 from viridian_operator.sources.redis_stream import Heads, StreamSource
 
 
@@ -27,6 +29,7 @@ class Reader:
         self.total, self.reads, self.closed = 0, 0, False
         self.error: Exception | None = None
         self.slow: asyncio.Event | None = None
+        self.detections: dict[str, int] = {}
 
     async def heads(self) -> Heads:
         self.reads += 1
@@ -36,8 +39,17 @@ class Reader:
             raise self.error
         return Heads({"0": f"{self.total}@1-0"}, self.total, {"0": "0@0-0"}, {"0": 0})
 
+    async def findings(self, keys: Sequence[str]) -> list[DriftFindings]:
+        return [_found(self.detections.get(key, 0)) for key in keys]
+
     async def close(self) -> None:
         self.closed = True
+
+
+def _found(number: int) -> DriftFindings:
+    if not number:
+        return DriftFindings()
+    return DriftFindings(Detection(number=number, event_time=1.0, before=0.4, after=0.6, events=99, version="3"))
 
 
 SOURCE = StreamSource("redis://r", "clicks", 1)
@@ -164,3 +176,21 @@ async def test_a_real_log_that_goes_away_and_comes_back(own_redis: RedisServer) 
     assert poller.latest(source).heads.total == 3
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_who_watches_for_drift_is_woken_once_for_what_is_not_known(setting) -> None:
+    poller, reader, woken = setting
+    reader.detections = {"u1": 2}
+    poller.watch("knows", SOURCE, drift=DriftWatch("u1", 2))
+    poller.watch("asks", SOURCE, 10, DriftWatch("u2", 0))
+    await until(lambda: reader.reads > 2)
+    assert woken == []
+    reader.detections |= {"u2": 1}
+    await until(lambda: woken == ["asks"])
+    reader.total = 10
+    reads = reader.reads
+    await until(lambda: reader.reads > reads + 2)
+    assert woken == ["asks"], "it waits for nothing until it asks again"
+    reader.detections |= {"u1": 3}
+    await until(lambda: woken == ["asks", "knows"])
+    assert (await poller.findings(SOURCE, "u1")).number == 3

@@ -9,8 +9,11 @@ from redis.asyncio import Redis
 from redis_server import RedisServer
 
 from viridian_operator.sources import redis_stream
+from viridian_operator.sources.drift import DriftFindings
 from viridian_operator.sources.errors import Invalid, Unauthorized, Unavailable
 from viridian_operator.sources.redis_stream import Heads, RedisStreams, StreamSource
+from viridian_trainer.drift.state import MonitorState, Round
+from viridian_trainer.eventlog.redis_stream import RedisSource
 
 
 async def heads(url: str, partitions: int = 1, **credentials: str) -> Heads:
@@ -123,3 +126,30 @@ async def test_a_stream_that_lost_entries_while_they_were_counted_is_said(
     await redis.xadd("clicks:0", {"event": "{}"}, id="1-0")
     with pytest.raises(Invalid, match="fewer entries"):
         await newest(shared_redis.url, {"0": 2})
+
+
+async def read_findings(url: str, *keys: str) -> list[DriftFindings]:
+    streams = RedisStreams(StreamSource(url, "clicks", 1))
+    try:
+        return await streams.findings(keys)
+    finally:
+        await streams.close()
+
+
+async def test_what_a_drift_monitor_wrote_is_what_is_read(redis: Redis, shared_redis: RedisServer) -> None:
+    """Written by the monitor itself."""
+    state = MonitorState(RedisSource(shared_redis.url, "clicks"), "u1")
+    state.load()
+    told = {"number": 2, "eventTime": 17.5, "before": 0.41, "after": 0.63, "events": 144, "version": "7"}
+    state.save(Round({"0": "5@1-0"}, [0.1], told, scored=1))
+    MonitorState(RedisSource(shared_redis.url, "clicks"), "u2").tell("the Service answers 503")
+    one, two, three = await read_findings(shared_redis.url, "u1", "u2", "u3")
+    assert one.detection and one.detection.wire() == told
+    assert (two.number, two.error) == (0, "the Service answers 503")
+    assert three == DriftFindings()
+
+
+async def test_what_no_drift_monitor_writes_is_said(redis: Redis, shared_redis: RedisServer) -> None:
+    await redis.hset("clicks:drift:u1", "detection", '{"number": "many"}')
+    with pytest.raises(Invalid, match="another form"):
+        await read_findings(shared_redis.url, "u1")

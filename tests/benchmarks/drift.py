@@ -1,0 +1,151 @@
+"""What drift as a trigger saves: a world that changes three times, updated on a schedule and on drift.
+
+Every event after the first model's is answered by the champion of that moment and then scored, as the drift monitor
+does. One policy updates every ``EVERY`` events; the other when the detector tells a rise, and otherwise every
+``SELDOM`` events. ``extra`` holds how soon each change was noticed, and the log loss over the stream of both, and of
+never updating.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass, field, replace
+from itertools import batched
+from pathlib import Path
+
+import numpy as np
+from tests.benchmarks.result import Result
+
+from viridian_trainer.download import fetch_bundle
+from viridian_trainer.drift.detector import RiseDetector
+from viridian_trainer.drift.monitor import log_loss
+from viridian_trainer.eventlog import Window, read
+from viridian_trainer.eventlog.dedup import RecentIds
+from viridian_trainer.eventlog.parquet import ParquetEventLog, write_segment
+from viridian_trainer.folder_registry import FolderRegistry
+from viridian_trainer.gate.scoring import score
+from viridian_trainer.loop import Loop, LoopSettings
+from viridian_trainer.spec import Data, Gate
+from viridian_trainer.stop import StopRequest
+from viridian_trainer.synthetic import SyntheticConfig, World
+
+EVENTS, FIRST, STEP = 24_000, 6_000, 100
+CHANGES = (9_050, 14_050, 19_050)
+EVERY, SELDOM = 1_000, 4_000
+DELTA = 0.03
+SEEDS = tuple(int(n) for n in os.environ.get("SEEDS", "1,2,3").split(","))
+MODEL = "drift"
+
+
+@dataclass
+class Course:
+    """One policy over one stream."""
+
+    losses: list[float] = field(default_factory=list)
+    updates: list[int] = field(default_factory=list)
+    detections: list[int] = field(default_factory=list)
+
+    @property
+    def loss(self) -> float:
+        """Mean log loss of the answers."""
+        return statistics.mean(self.losses)
+
+
+def run() -> Result:
+    """Updates on drift against updates on schedule."""
+    scheduled, drifting, never = list[Course](), list[Course](), list[Course]()
+    for seed in SEEDS:
+        scheduled.append(_course(seed, every=EVERY, drift=False))
+        drifting.append(_course(seed, every=SELDOM, drift=True))
+        never.append(_course(seed, every=EVENTS, drift=False))
+        for name, runs in (("schedule", scheduled), ("drift", drifting), ("never", never)):
+            print(f"seed {seed}, {name}: {len(runs[-1].updates)} updates, loss {runs[-1].loss:.4f}", file=sys.stderr)
+    delays = [delay for course in drifting for delay in _delays(course)]
+    return Result(
+        f"updates on drift, or every {SELDOM} events",
+        "updates",
+        [float(len(course.updates)) for course in drifting],
+        f"updates every {EVERY} events",
+        [float(len(course.updates)) for course in scheduled],
+        {
+            "changes": float(len(SEEDS) * len(CHANGES)),
+            "changes noticed": float(len(delays)),
+            "changes noticed within 500 events": float(sum(delay <= 500 for delay in delays)),
+            "worst delay, events": max(delays, default=float("nan")),
+            "detections without a change": float(sum(len(c.detections) for c in drifting) - len(delays)),
+            "log loss, on drift": statistics.mean(course.loss for course in drifting),
+            "log loss, on schedule": statistics.mean(course.loss for course in scheduled),
+            "log loss, never": statistics.mean(course.loss for course in never),
+        },
+    )
+
+
+def _delays(course: Course) -> list[float]:
+    """Events from each change to the first detection after it, before the next change."""
+    ends = (*CHANGES[1:], EVENTS)
+    hits = (
+        [n - change for n in course.detections if change <= n < end] for change, end in zip(CHANGES, ends, strict=True)
+    )
+    return [float(found[0]) for found in hits if found]
+
+
+def _course(seed: int, *, every: int, drift: bool) -> Course:
+    course, detector = Course(), RiseDetector(DELTA)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for rows in batched(World(SyntheticConfig(seed=seed, change_points=CHANGES)).events(0, EVENTS), STEP):
+            write_segment(folder / "log", "0", [impression.row for impression in rows])
+        log, registry = ParquetEventLog(folder / "log"), FolderRegistry(folder / "registry")
+        settings, tried = _settings(folder, seed), FIRST
+        _update(log, registry, settings, FIRST)
+        for begin in range(FIRST, EVENTS, STEP):
+            fresh = _answered(log, registry, settings, begin)
+            course.losses += fresh
+            rises = [begin + number for number, loss in enumerate(fresh) if detector.add(loss)]
+            course.detections += rises
+            reached = begin + STEP
+            if (drift and rises) or reached - tried >= every:
+                _update(log, registry, settings, reached - tried)
+                course.updates.append(reached)
+                tried = reached
+    return course
+
+
+def _settings(folder: Path, seed: int) -> LoopSettings:
+    source, schema = {"parquet": {"path": str(folder / "log")}}, {"categorical": ["user", "item", "hour"]}
+    return LoopSettings(
+        model=MODEL,
+        data=Data.model_validate({"source": source, "schema": schema, "holdout": {"fraction": 0.05}}),
+        checkpoints=folder / "checkpoints",
+        interval=EVENTS,
+        first=FIRST,
+        config={"batchSize": 32, "learningRate": 0.05},
+        gate=Gate(min_events=1, margin=1e6),  # what is compared is when to update, not the gate
+        seed=seed,
+        evidence=False,
+    )
+
+
+def _update(log: ParquetEventLog, registry: FolderRegistry, settings: LoopSettings, count: int) -> None:
+    """One update with ``count`` entries more than the last one tried."""
+    updates = Loop(log, registry, replace(settings, interval=count), StopRequest()).updates()
+    (record,) = itertools.islice(updates, 1)
+    updates.close()
+    if record.verdict != "Pass":
+        raise RuntimeError(f"an update came to nothing: {record.message}")
+
+
+def _answered(log: ParquetEventLog, registry: FolderRegistry, settings: LoopSettings, begin: int) -> list[float]:
+    """Losses of the champion on the events from ``begin`` on."""
+    champion = Loop(log, registry, settings, StopRequest()).journal.champion
+    if champion is None or champion.candidate is None:
+        raise RuntimeError("there is no champion")
+    model = fetch_bundle(registry, MODEL, champion.candidate, Path()).load_model()
+    window = Window({"0": str(begin)}, {"0": str(begin + STEP)})
+    events, scores = score(read(log, window, settings.data.event_schema), RecentIds(), {MODEL: model}, ())
+    probabilities = 1 / (1 + np.exp(-scores[MODEL].logits))
+    return [log_loss(float(p), int(label)) for p, label in zip(probabilities, events.labels, strict=True)]

@@ -1,0 +1,267 @@
+"""Hot swaps of 1 % of 1,000,000 × 32 rows, through a real Redis: how soon they answer everywhere, what callers notice.
+
+Smaller runs: DELTAS (500), REPLICAS (4), PAIRS (10), REVERTS (200).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tests.benchmarks.large_model import MODEL, LargeTrainer, inputs, make_model, write
+from tests.benchmarks.result import Result
+from tests.servers.redis_server import RedisServer
+
+from viridian_model.chain.change import TableChange
+from viridian_model.publication.head import Head
+from viridian_model.publication.reverting import revert
+from viridian_model.store import open_store
+from viridian_server.online.weights import Weights
+
+DELTAS, REPLICAS, PAIRS, REVERTS = (
+    int(os.environ.get(name, default))
+    for name, default in (("DELTAS", 500), ("REPLICAS", 4), ("PAIRS", 10), ("REVERTS", 200))
+)
+INTERVAL, PAIR_SECONDS, RATE = 0.25, 10.0, 100.0
+DEADLINE = 300.0
+TOKEN = "benchmark"
+
+
+class Replica:
+    """A server process and what its log says of swaps."""
+
+    def __init__(self, root: Path, **env: str) -> None:
+        self.swaps: dict[str, float] = {}
+        self.port = 0
+        environ = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")} | {
+            "VIRIDIAN_HOST": "127.0.0.1", "VIRIDIAN_PORT": "0", "VIRIDIAN_LOG_LEVEL": "DEBUG",
+            "VIRIDIAN_BUNDLE_STORE": str(root / "bundles"), "VIRIDIAN_REVISION_DIR": str(root),
+            "VIRIDIAN_ADMIN_TOKEN_FILE": str(root / "token"), "VIRIDIAN_TERMINATION_LOG": str(root / "termination"),
+        }  # fmt: skip
+        command = [sys.executable, "-m", "viridian_server"]
+        self._process = subprocess.Popen(command, env=environ | env, stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._read, daemon=True).start()
+        until(lambda: self.port, "it never listened")
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            entry = json.loads(line)
+            if entry["event"] == "listening":
+                self.port = int(entry["addresses"][0].rpartition(",")[2].strip(" )"))
+            if entry["event"] == "swapped":
+                self.swaps[entry["sequence"]] = entry["seconds"]
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Send one request over a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        data = response.read()
+        return response.status, json.loads(data) if data else None
+
+    def ready(self) -> bool:
+        """Whether it may get traffic."""
+        return self.call("GET", "/v2/health/ready")[0] == 200
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+
+def run() -> Result:
+    """Publication to answering on every replica, against staging and flipping a whole bundle."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        root = Path(name)
+        server = RedisServer(root)
+        server.start()
+        stack.callback(server.stop)
+        trainer = LargeTrainer(open_store(server.url, {}), root / "anchor")
+        with replicas(root, server.url, trainer.digest, REPLICAS) as all_of_them:
+            live = [slowest(all_of_them, head) for head in every(INTERVAL, DELTAS, trainer)]
+            back = reverts(all_of_them, server.url, trainer)
+        with replicas(root, server.url, trainer.digest, 1) as one:
+            ratios, latencies = pairs(one[0], trainer)
+        whole = stage_and_flip(root, trainer.digest)
+    extra = {
+        "replicas": float(REPLICAS),
+        "p99 of requests with swaps, ms, median": latencies,
+        "p99 with swaps / without, median of pairs": statistics.median(ratios),
+        "p99 with swaps / without, worst pair": max(ratios),
+        "revert to last replica, ms, worst": 1000 * max(back),
+        "revert to last replica, ms, median": 1000 * statistics.median(back),
+        **growth_pause(),
+    }
+    what = f"published to answering on the last of {REPLICAS} replicas, 1 % of 1M x 32"
+    return Result(what, "s", live, "stage and flip a whole bundle", whole, extra)
+
+
+@contextmanager
+def replicas(root: Path, url: str, digest: str, count: int) -> Iterator[list[Replica]]:
+    """Replicas that follow the store and are ready."""
+    (root / "token").write_text(TOKEN)
+    wanted = {"model": MODEL, "version": "1", "digest": digest, "follow": True}
+    (root / "revision.json").write_text(json.dumps(wanted))
+    started = [Replica(root, VIRIDIAN_STORE=url) for _ in range(count)]
+    try:
+        for replica in started:
+            until(replica.ready, "a replica never got ready")
+        yield started
+    finally:
+        for replica in started:
+            replica.stop()
+
+
+def every(interval: float, count: int, trainer: LargeTrainer) -> Iterator[Head]:
+    """Publish at a steady rate, or as fast as it goes where that is slower."""
+    for _ in range(count):
+        began = time.monotonic()
+        yield trainer.publish()
+        time.sleep(max(0.0, interval - (time.monotonic() - began)))
+
+
+def slowest(all_of_them: list[Replica], head: Head) -> float:
+    """Seconds from the publication of ``head`` until the last replica answered with it."""
+    sequence = str(head.sequence)
+    until(lambda: all(sequence in each.swaps for each in all_of_them), f"{sequence} never answered")
+    return max(each.swaps[sequence] for each in all_of_them)
+
+
+def reverts(all_of_them: list[Replica], url: str, trainer: LargeTrainer) -> list[float]:
+    """Go back to the sequence before, over and over."""
+    seconds = []
+    for _ in range(REVERTS):
+        before = trainer.publisher.head
+        assert before is not None
+        slowest(all_of_them, trainer.publish())
+        head = revert(open_store(url, {}), MODEL, str(before.sequence), "benchmark")
+        seconds.append(slowest(all_of_them, head))
+        trainer.rewind()
+    return seconds
+
+
+def pairs(replica: Replica, trainer: LargeTrainer) -> tuple[list[float], float]:
+    """p99 of requests at a steady rate with a delta every 250 ms, over that without, run after run."""
+    ratios, with_swaps = [], []
+    for number in range(PAIRS):
+        order = (True, False) if number % 2 else (False, True)
+        found = {swaps: _p99(replica, trainer if swaps else None) for swaps in order}
+        ratios.append(found[True] / found[False])
+        with_swaps.append(1000 * found[True])
+    return ratios, statistics.median(with_swaps)
+
+
+def _p99(replica: Replica, trainer: LargeTrainer | None) -> float:
+    """Open loop: a request is sent when it is due, and its time runs from then on."""
+    body = json.dumps({"inputs": inputs()})
+    connection = http.client.HTTPConnection("127.0.0.1", replica.port, timeout=DEADLINE)
+    stop = threading.Event()
+
+    def publish() -> None:
+        while trainer is not None and not stop.wait(INTERVAL):
+            trainer.publish()
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    seconds, began = [], time.monotonic()
+    for number in range(int(PAIR_SECONDS * RATE)):
+        due = began + number / RATE
+        time.sleep(max(0.0, due - time.monotonic()))
+        connection.request("POST", f"/v2/models/{MODEL}/infer", body)
+        assert connection.getresponse().read()
+        seconds.append(time.monotonic() - due)
+    stop.set()
+    thread.join()
+    return sorted(seconds)[int(len(seconds) * 0.99)]
+
+
+def stage_and_flip(root: Path, digest: str) -> list[float]:
+    """A pod that does not follow takes over a whole bundle."""
+    other, _ = write(root / "other", seed=2)
+    (root / "other").rename(root / "bundles" / other.removeprefix("sha256:"))
+    (root / "revision.json").write_text(json.dumps({"model": MODEL, "version": "1", "digest": digest}))
+    replica, seconds = Replica(root), []
+    try:
+        until(replica.ready, "it never got ready")
+        for version in range(3):
+            began = time.monotonic()
+            replica.call("POST", "/viridian/v1/admin/stage", {"version": f"2.{version}", "digest": other})
+            until(lambda: replica.call("POST", "/viridian/v1/admin/flip", {"digest": other})[0] == 200, "never staged")
+            seconds.append(time.monotonic() - began)
+            replica.call("POST", "/viridian/v1/admin/flip", {"digest": digest})
+    finally:
+        replica.stop()
+    return seconds
+
+
+def growth_pause() -> dict[str, float]:
+    """Longest time that a reader of a table had to wait, while it got 5 % new ids per delta and its arena grew."""
+    torch.set_num_threads(1)
+    _, model = make_model()
+    weights = Weights.of(model)
+    state = {"model": weights.put_into(model)}
+    table = weights.tables["item"]
+    hashes, stop, waits = torch.from_numpy(table.ids[1:17].copy()), threading.Event(), []
+
+    def read() -> None:
+        while not stop.is_set():
+            began = time.perf_counter()
+            state["model"].embedding_tables()["item"](hashes)
+            waits.append(time.perf_counter() - began)
+
+    capacities, random = {table.arena.capacity}, np.random.default_rng(1)
+    still = _longest(read, stop, waits, lambda: time.sleep(3.0))
+
+    def grow() -> None:
+        nonlocal table
+        for _ in range(30):
+            positions = np.arange(table.rows, table.rows + 50_000)
+            ids = random.integers(1, 1 << 62, 50_000)
+            values = random.standard_normal((50_000, table.dim), dtype=np.float32)
+            table = table.after([TableChange(table.rows + 50_000, positions, ids, values, np.zeros(0, np.int64))])
+            swapped = Weights({**weights.tables, "item": table}, weights.tensors, weights.roots)
+            state["model"] = swapped.put_into(state["model"])
+            capacities.add(table.arena.capacity)
+
+    growing = _longest(read, stop, waits, grow)
+    return {
+        "growth: arenas": float(len(capacities)),
+        "growth: longest look-up, ms": 1000 * growing,
+        "growth: longest look-up without, ms": 1000 * still,
+    }
+
+
+def _longest(read: Any, stop: threading.Event, waits: list[float], work: Any) -> float:
+    waits.clear()
+    stop.clear()
+    thread = threading.Thread(target=read)
+    thread.start()
+    work()
+    stop.set()
+    thread.join()
+    return max(waits)
+
+
+def until(condition: Any, otherwise: str) -> None:
+    """Wait, and give up at the deadline."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(otherwise)
+        time.sleep(0.005)

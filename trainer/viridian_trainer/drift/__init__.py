@@ -1,0 +1,1 @@
+"""Beside what serves: its loss on new events, and when that rises."""

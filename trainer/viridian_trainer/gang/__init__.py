@@ -1,0 +1,1 @@
+"""Several processes that train one model together: the ranks of a gang, started by torchrun."""
