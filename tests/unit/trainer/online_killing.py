@@ -1,8 +1,9 @@
 """``python online_killing.py SEED KILLS FOLDER``: kill an online trainer again and again while events come.
 
-Every attempt is forked from here, where all is imported already. Half of them are killed at a random moment, half right
-before a random file operation, so that the gaps between two writes are hit as well. The last attempt runs until it has
-trained on everything. Prints one line of JSON: the kills, and the sequence of the head after each.
+It begins here undisturbed, so that all is imported and it is known how long a start takes on this machine. Then every
+attempt is forked. Half of them are killed at a random moment, half right before a random file operation, so that the
+gaps between two writes are hit as well. The last attempt runs until it has trained on everything. Prints one line of
+JSON: the exit codes, and the sequence of the head after each kill.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +26,7 @@ from online_site import FIRST, Site
 from viridian_trainer.online import publication, reader, trainer
 from viridian_trainer.spec import Online
 
-PER_KILL, OPERATIONS, SECONDS = 48, 150, 0.6
+PER_KILL, OPERATIONS = 24, 150
 LEASE = 1.0
 
 
@@ -45,6 +47,8 @@ def attempt(work: Callable[[], None], operation: int | None, moment: float | Non
                 kill_before(operation)
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
@@ -62,21 +66,32 @@ def main() -> None:
     hurry()
     anchors = bool(sys.argv[4:])
     online = Online(publish_interval=0.01, anchor_every=3600, anchor_events=150 if anchors else 10**6)
+    start = undisturbed(site, online)
     choice, codes, heads = random.Random(seed), [], []
-    for number in range(kills):
+    for number in range(1, kills + 1):
         site.append(FIRST + number * PER_KILL, PER_KILL, duplicates=0.05, late=0.05)
 
         def endless() -> None:
             site.run(site.task(online=online), lambda told: False, local=True, lease=LEASE)
 
         if choice.random() < 0.5:
-            code = attempt(endless, choice.randrange(OPERATIONS), SECONDS * 4)
+            code = attempt(endless, choice.randrange(OPERATIONS), 10 * start)
         else:
-            code = attempt(endless, None, choice.uniform(0, SECONDS))
+            code = attempt(endless, None, choice.uniform(0, 2 * start))
         codes.append(code)
         heads.append(str(site.head.sequence) if site.head else "")
+    reader.LIMIT = 200
     last = attempt(lambda: finish(site, online), None, None)
     print(json.dumps({"codes": codes, "last": last, "heads": heads}))
+
+
+def undisturbed(site: Site, online: Online) -> float:
+    """Train on the first events; gives the seconds that a start and a few steps take."""
+    finish(site, online)
+    site.append(FIRST, PER_KILL)
+    begun = time.monotonic()
+    finish(site, online)
+    return time.monotonic() - begun
 
 
 def finish(site: Site, online: Online) -> None:

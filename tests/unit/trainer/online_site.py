@@ -35,7 +35,7 @@ from viridian_trainer.stop import StopRequest
 from viridian_trainer.training.checkpoint import Checkpoint
 
 FIRST = 400
-DEADLINE = 90
+DEADLINE = 240
 WITNESS = {**CONFIG, "batchSize": 8, "architecture": "witness:Witness", "dim": 4}
 SCHEMA = {**FIELDS, "categorical": [*FIELDS["categorical"], "id"]}
 

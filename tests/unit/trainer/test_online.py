@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from online_site import FIRST, Left, Site, root_of
+from online_site import FIRST, WITNESS, Left, Site, root_of
 from worlds import rows
 
 from viridian_model.bundle import read_bundle
 from viridian_model.canonical import canonical_json
 from viridian_model.chain.change import Change, TableChange
+from viridian_model.ids import FREED
 from viridian_model.publication.publisher import Publisher
 from viridian_model.publication.reverting import revert
 from viridian_model.served import state_of
@@ -106,6 +107,18 @@ def test_an_anchor_that_passes_is_registered_and_the_chain_restarts_from_it(site
     assert head.epoch == 2
     assert told["state"] == "Publishing"
     assert root_of(Left.by(site, task).branch_as_saved()) == head.root
+
+
+def test_an_anchor_takes_the_rows_of_unused_ids_and_readers_hear_of_it(site: Site) -> None:
+    site.append(FIRST, 300)
+    task = site.task(online=anchored(200), config={**WITNESS, "eviction": {"maxRows": 60}})
+    told = site.run(task, lambda told: site.caught_up(told) and told["anchor"]["version"] == "2")
+    head, branch = site.head, Left.by(site, task).branch_as_saved()
+    ids = state_of(branch.learner.model).tables["id"].ids
+    assert (ids == FREED).sum() > 100
+    assert head is not None
+    assert head.root == root_of(branch)
+    assert told["state"] == "Publishing"
 
 
 def test_without_a_verdict_of_the_operator_an_anchor_changes_nothing(site: Site) -> None:

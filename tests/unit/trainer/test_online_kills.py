@@ -20,7 +20,7 @@ from viridian_trainer.lineage import check_ledger, lineage
 
 #: More for a thorough run: VIRIDIAN_KILLS=200.
 KILLS = int(os.environ.get("VIRIDIAN_KILLS", "10"))
-WAIT = 180 + 5 * KILLS
+WAIT = 600 + 10 * KILLS
 
 
 def killed(folder: Path, *options: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_after_kills_the_chain_is_one_and_the_weights_are_those_of_a_run_without
     sequences = [Sequence.parse(text) for text in outcome["heads"] if text]
     assert sequences == sorted(sequences)
     assert head.epoch == 1  # never was another branch begun: what was published could always be proven
-    assert head.n > KILLS
+    assert head.token > KILLS / 2  # most of them had begun to work when they were killed
     disturbed, undisturbed = left.branch_as_saved(), left.branch_without_disturbance()
     assert root_of(disturbed) == root_of(undisturbed) == head.root
     assert disturbed.passage.ledger.hexdigest == undisturbed.passage.ledger.hexdigest

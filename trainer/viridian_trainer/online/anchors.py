@@ -112,6 +112,7 @@ class Anchors:
         model = learner.model.eval()
         provenance = self._provenance(branch, sequence)
         draft = self._folder / f"draft-{sequence}"
+        rmtree(draft, ignore_errors=True)  # of a process that was killed while it removed it
         try:
             digest = write_bundle(
                 draft,

@@ -84,8 +84,13 @@ class Branch:
         return self._told - before
 
     def begin_anchor(self) -> None:
-        """Bring the weights into the state that is exported; what comes now is counted apart until the verdict."""
+        """Bring the weights into the state that is exported; what comes now is counted apart until the verdict.
+
+        Unused ids lose their rows here, as at the end of every training.
+        """
+        self.learner.end()
         finish(self.learner.model).train()
+        self.touched.add_all()
         self.since_anchor = Passage.begin(self.learner.offsets, self.learner.counts)
 
     def drop_anchor(self) -> None:
