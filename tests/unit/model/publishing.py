@@ -8,6 +8,7 @@ LOG gets a line ``epoch n root token`` for every publication that was answered.
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -107,9 +108,9 @@ class Writer:
 
 
 def main(url: str, holder: str, log: Path, environ: Mapping[str, str]) -> None:
-    """Publish until killed; the lease is so short that the writers take it from each other all the time."""
-    store = open_store(url, environ)
-    writer = Writer(store, holder, ttl=0.03, seed=os.getpid())
+    """Publish until killed, and never renew the lease, so that the writers take it from each other all the time."""
+    store, chance = open_store(url, environ), random.Random(os.getpid())
+    writer = Writer(store, holder, ttl=0.5, seed=os.getpid())
     with log.open("a", buffering=1) as lines:
         while True:
             try:
@@ -120,7 +121,8 @@ def main(url: str, holder: str, log: Path, environ: Mapping[str, str]) -> None:
                     if len(head.chain) >= LONG:
                         writer.publisher.compact(keep=2)
             except (Fenced, LeaseHeld, StoreUnavailable):
-                time.sleep(0.005)
+                # Of random length, or two slow ones could fence each other off for ever before they publish.
+                time.sleep(chance.uniform(0, 1))
 
 
 if __name__ == "__main__":

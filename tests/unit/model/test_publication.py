@@ -378,7 +378,7 @@ def wait_for_lines(logs: dict[str, Path], processes: dict[str, subprocess.Popen[
     def lines() -> int:
         return sum(len(log.read_bytes().splitlines()) for log in logs.values() if log.exists())
 
-    before, deadline = lines(), time.monotonic() + 60
+    before, deadline = lines(), time.monotonic() + 120
     while lines() == before:
         assert time.monotonic() < deadline, "nothing was published"
         assert all(process.poll() is None for process in processes.values()), "a writer has ended by itself"
