@@ -9,11 +9,13 @@ import os
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
-from torch.distributed import DistError
+from torch.distributed import DistError, TCPStore
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.rendezvous import static_tcp_rendezvous
 from torch.distributed.run import parse_args, run
 
 from viridian_trainer import logs
@@ -24,7 +26,12 @@ from viridian_trainer.gang.reports import FOLDER, End, cause, reports, silent
 
 #: What torchrun reads; the environment of the pod wins. Until all pods are there the operator's deadlines bound the
 #: wait: giving up earlier would count as a failure. A stop waits for a checkpoint, within the pod's grace period.
-_DEFAULTS = {"PET_MAX_RESTARTS": "0", "PET_RDZV_CONF": "timeout=86400", "PET_SHUTDOWN_TIMEOUT": "100"}
+_DEFAULTS = {
+    "PET_MAX_RESTARTS": "0",
+    "PET_RDZV_CONF": "timeout=86400",
+    "PET_SHUTDOWN_TIMEOUT": "100",
+    "USE_LIBUV": "0",  # Debian's torch is built without it
+}
 #: Where all processes are on one machine, nothing of it need be reached from outside.
 _ONE_NODE = {"PET_LOCAL_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
 
@@ -45,6 +52,8 @@ def train(env: Mapping[str, str]) -> End:
 
 def _together(task: str) -> dict[int, End]:
     """Run torchrun; gives the ends of processes as far as it saw them."""
+    # torchrun's static rendezvous does not look at USE_LIBUV
+    static_tcp_rendezvous.TCPStore = partial(TCPStore, use_libuv=False)  # type: ignore[attr-defined,assignment]
     try:
         run(parse_args(["--module", "viridian_trainer"]))  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
