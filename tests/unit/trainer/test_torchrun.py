@@ -30,9 +30,11 @@ SMALL = {**CONFIG, "batchSize": 32, "checkpointEvents": 320}
 
 
 @pytest.fixture
-def job(tmp_path: Path, mlflow_url: str, request: pytest.FixtureRequest) -> Job:
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Over a folder of events and one of MLflow's files, which need no server."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     parquet(tmp_path / "log", rows(0, 6000, duplicates=0.02))
-    return Job(tmp_path, "", mlflow_url, request.node.name.replace("_", "-").translate({91: "-", 93: ""})[:60])
+    return Job(tmp_path, "", f"file:{tmp_path / 'mlruns'}", "ctr")
 
 
 def environment(job: Job, number: int, **changes: Any) -> dict[str, str]:

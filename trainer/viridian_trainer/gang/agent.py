@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from torch.distributed import DistError, TCPStore
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import static_tcp_rendezvous
@@ -22,6 +22,7 @@ from viridian_trainer import logs
 from viridian_trainer import result as termination
 from viridian_trainer.errors import PeerLost, Stopped
 from viridian_trainer.gang.layout import layout
+from viridian_trainer.gang.ranks import first_sentence
 from viridian_trainer.gang.reports import FOLDER, End, cause, reports, silent
 
 #: What torchrun reads; the environment of the pod wins. Until all pods are there the operator's deadlines bound the
@@ -31,6 +32,7 @@ _DEFAULTS = {
     "PET_RDZV_CONF": "timeout=86400",
     "PET_SHUTDOWN_TIMEOUT": "100",
     "USE_LIBUV": "0",  # Debian's torch is built without it
+    "OMP_NUM_THREADS": "1",  # the trainer sets its own number
 }
 #: Where all processes are on one machine, nothing of it need be reached from outside.
 _ONE_NODE = {"PET_LOCAL_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -43,11 +45,9 @@ def train(env: Mapping[str, str]) -> End:
         os.environ[FOLDER] = name
         found = _together(task)
         ends = found | reports(Path(name))
-    return (
-        cause(ends[local_rank] for local_rank in sorted(ends))
-        if ends
-        else _failed(task, Stopped("stopped before it began"))
-    )
+    if not ends:
+        return _failed(task, Stopped("stopped before the training began"))
+    return cause(ends[local_rank] for local_rank in sorted(ends))
 
 
 def _together(task: str) -> dict[int, End]:
@@ -61,8 +61,8 @@ def _together(task: str) -> dict[int, End]:
     except SignalException:
         return {}
     except DistError as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        return {0: _failed(task, PeerLost(f"the pods of the training did not find each other: {first}"))}
+        words = f"the pods of the training did not find each other: {first_sentence(error)}"
+        return {0: _failed(task, PeerLost(words))}
     return {}
 
 

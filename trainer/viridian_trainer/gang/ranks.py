@@ -188,5 +188,10 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise PeerLost(f"another process of the training is gone: {first}") from error
+        raise PeerLost(f"another process of the training is gone: {first_sentence(error)}") from error
+
+
+def first_sentence(error: RuntimeError) -> str:
+    """What torch says first; stack traces and advice follow."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].partition(". ")[0]
