@@ -21,7 +21,7 @@ class Watcher:
 
     def __init__(self, tools: Tools, screen: Screen, name: str = "ctr") -> None:
         self._screen = screen
-        # As a list: of a single object kubectl drops the first event of the watch, and with it what changed since its get.
+        # As a list: of a single object kubectl drops the first event, and with it what changed since its get.
         only = f"--field-selector=metadata.name={name}"
         command = [tools.kubectl_path, "get", "modelupdate", only, "-n", NAMESPACE, "--watch", "-o", "json"]
         env = {**os.environ, **tools.env}

@@ -66,7 +66,7 @@ class Space:
 
     def follow(self, name: str) -> Following:
         """All states of a ModelUpdate from now on."""
-        # As a list: of a single object kubectl drops the first event of the watch, and with it what changed since its get.
+        # As a list: of a single object kubectl drops the first event, and with it what changed since its get.
         return Following(self.tools, "modelupdate", f"--field-selector=metadata.name={name}", "-n", self.name)
 
     def request(self, name: str, verb: str) -> str:
