@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def mlflow_server(directory: Path, deadline: float = 120) -> Iterator[str]:
+def mlflow_server(directory: Path, deadline: float = 300) -> Iterator[str]:
     """Its address; ends with its workers."""
     port = free_port()
     log = directory / "server.log"
