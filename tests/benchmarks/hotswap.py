@@ -1,4 +1,4 @@
-"""Hot swaps of 1 % of 1,000,000 × 32 rows, through a real Redis: how soon they answer everywhere, what callers notice.
+"""Hot swaps of 1 % of 1,000,000 × 32 rows through a real Redis: how soon they answer everywhere, what callers notice.
 
 Smaller runs: DELTAS (500), REPLICAS (4), PAIRS (10), REVERTS (200).
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from viridian_model.publication.head import Head, HeadError
 from viridian_model.publication.links import BrokenLink
@@ -21,11 +21,12 @@ _REACH_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Owed:
-    """A revert that answers already and does not stand in the store yet; ``epoch`` is the one that it leaves."""
+    """A revert that answers already, while the head known here is not yet its own; ``epoch`` is what it leaves."""
 
     to: str
     reason: str
     epoch: int
+    recorded: bool = False
 
 
 class Reverter:
@@ -78,7 +79,7 @@ class Reverter:
         """
         with self._recording:
             owed = self._owed
-            if owed is None:
+            if owed is None or owed.recorded:
                 return True
             try:
                 revert(self._store, self._model, owed.to, owed.reason)
@@ -88,6 +89,7 @@ class Reverter:
             except (HeadError, BrokenLink):
                 self._owed = None
                 raise
+            self._owed = replace(owed, recorded=True)
             return True
 
     def _reached(self, head: Head) -> None:

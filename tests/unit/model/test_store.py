@@ -52,6 +52,15 @@ def store(opener: Opener) -> Store:
     return opener()
 
 
+def test_a_part_of_a_blob(store: Store) -> None:
+    data = bytes(range(256)) * 4
+    store.put_new("ctr/a", data)
+    for start, size in ((0, 5), (250, 20), (1000, 24), (1020, 100), (0, 0)):
+        assert store.get_range("ctr/a", start, size) == data[start : start + size]
+    with pytest.raises(Absent):
+        store.get_range("ctr/b", 0, 5)
+
+
 @pytest.mark.parametrize("data", [b"", b"one", bytes(range(256)) * 40])
 def test_a_blob_is_written_once(store: Store, data: bytes) -> None:
     assert store.put_new("ctr/deltas/a.json", data)
@@ -177,6 +186,7 @@ def test_a_blob_larger_than_a_piece_is_whole(shared_redis: RedisServer) -> None:
     data = bytes(PIECE) + b"end"
     assert store.put_new("large/a", data)
     assert store.get("large/a") == data
+    assert store.get_range("large/a", PIECE - 2, 4) == b"\0\0en"
     assert list(store.keys("large")) == ["large/a"]
     store.delete("large/a")
 
