@@ -269,11 +269,11 @@ def test_of_two_trainers_one_publishes_and_the_other_takes_over_when_it_is_gone(
         return bool(taken.is_set() and told["state"] == "Publishing" and site.caught_up(told))
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(site.run, site.task("a"), first_until, lease=1.0)
+        first = pool.submit(site.run, site.task("a"), first_until, lease=10.0)
         until = time.monotonic() + 60
         while site.head is None and time.monotonic() < until:
             time.sleep(0.05)
-        second = pool.submit(site.run, site.task("b"), second_until, lease=1.0)
+        second = pool.submit(site.run, site.task("b"), second_until, lease=10.0)
         first.result()
         told = second.result()
     head, left = site.head, Left.by(site, site.task("b"))
