@@ -34,10 +34,10 @@ def supervise(env: Mapping[str, str]) -> int:
     if status >= 0:
         return status
     task = env.get("VIRIDIAN_TASK", "Unknown")
-    if status == -signal.SIGKILL:
+    if -status in (signal.SIGTERM, signal.SIGINT):
+        words, code = termination.failure(task, Stopped("stopped while its processes were being started or ended"))
+    else:
         end = silent(task, 0, status)
-        termination.write(end.words)
-        return end.code
-    words, code = termination.failure(task, Stopped("stopped before all processes of the training had met"))
+        words, code = end.words, end.code
     termination.write(words)
     return code
