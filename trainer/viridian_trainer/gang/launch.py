@@ -38,6 +38,6 @@ def supervise(env: Mapping[str, str]) -> int:
         words, code = termination.failure(task, Stopped("stopped while its processes were being started or ended"))
     else:
         end = silent(task, 0, status)
-        words, code = end.words, end.code
+        words, code = dict(end.words), end.code
     termination.write(words)
     return code
