@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
 
 from viridian_trainer.errors import BadConfig, PeerLost
 from viridian_trainer.gang import gradients
@@ -40,7 +40,7 @@ def gathered(env: Mapping[str, str], device: str) -> Iterator[Group]:
     # Errors and timeouts of NCCL are raised here, instead of aborting the process from another thread.
     os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     with _peers(), _ended_by(signal.SIGTERM):
-        store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+        store, rank, size = _store(env)
         distributed.init_process_group(
             "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl",
             store=PrefixStore("collectives", store),
@@ -180,6 +180,17 @@ def _ended_by(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
+
+
+def _store(env: Mapping[str, str]) -> tuple[Store, int, int]:
+    """The store of torchrun, or of rank 0 without it, with rank and number of ranks.
+
+    As torch's rendezvous ``env://``, which insists on libuv where torchrun keeps the store: Debian's torch has none.
+    """
+    rank, size = int(env["RANK"]), int(env["WORLD_SIZE"])
+    keeps = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    address = (env["MASTER_ADDR"], int(env["MASTER_PORT"]))
+    return TCPStore(*address, size, keeps, PATIENCE, use_libuv=False), rank, size
 
 
 @contextmanager
