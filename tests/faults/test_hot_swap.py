@@ -186,10 +186,11 @@ def test_out_of_memory_while_it_loads_costs_one_pod(swapping: World) -> None:
         record = swapping.ended(mark)
     assert record["phase"] == "Failed", record["message"]
     assert record["reason"] in ("OutOfMemory", "CrashLoop")
+    active = mark.status["active"]["hash"]
     died = [
         change.name
         for change in since(swapping, mark)
-        if change.kind == "Pod"
+        if change.kind == "Pod" and change.object["metadata"]["labels"].get(REVISION) == active
         for container in change.object["status"].get("containerStatuses") or ()
         if (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get("terminated")
     ]
