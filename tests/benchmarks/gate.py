@@ -59,7 +59,7 @@ def run() -> Result:
         twins = _judged(events, users, candidates.twin)
         found[f"coverage, {events} events of {users} users"] = _coverage(twins)
     verdicts, answers = _seconds()
-    return Result(f"a verdict on {EVENTS} events", "s", verdicts, "both models answer them", answers, found)
+    return Result(f"a verdict on {EVENTS} events", "CPU s", verdicts, "both models answer them", answers, found)
 
 
 def _judged(events: int, users: int, damage: Damage) -> list[Judged]:
@@ -89,7 +89,7 @@ def _any_margin(twins: list[Judged]) -> dict[str, float]:
 
 
 def _seconds() -> tuple[list[float], list[float]]:
-    """Wall seconds of whole verdicts on real bundles and an event log, and of the answers alone."""
+    """CPU seconds of whole verdicts on real bundles and an event log, and of the answers alone."""
     with tempfile.TemporaryDirectory() as name:
         log = _log(Path(name) / "log")
         task = _task(log, Path(name))
@@ -109,9 +109,9 @@ def _seconds() -> tuple[list[float], list[float]]:
 
 
 def _timed(work: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+    begun = time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def _log(folder: Path) -> ParquetEventLog:

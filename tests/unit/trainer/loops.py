@@ -30,7 +30,7 @@ FAULTS = {"duplicates": 0.02, "late": 0.02}
 
 def patience(kills: int) -> float:
     """Seconds in which a loop must have come to its end through so many kills."""
-    return 300.0 + 10 * kills
+    return 600.0 + 10 * kills
 
 
 def arguments(folder: Path, name: str, split: str = "Holdout") -> list[str]:
