@@ -2,8 +2,9 @@
 
 It begins here undisturbed, so that all is imported and it is known how long a start takes on this machine. Then every
 attempt is forked. Half of them are killed at a random moment, half right before a random file operation, so that the
-gaps between two writes are hit as well. The last attempt runs until it has trained on everything. Prints one line of
-JSON: the exit codes, and the sequence of the head after each kill.
+gaps between two writes are hit as well. The last attempt runs until it has trained on everything
+and, with anchors, until the last of them is champion. Prints one line of JSON: the exit codes, and the sequence of the
+head after each kill.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from killing import kill_before
@@ -81,22 +83,22 @@ def main() -> None:
         codes.append(code)
         heads.append(str(site.head.sequence) if site.head else "")
     reader.LIMIT = 200
-    last = attempt(lambda: finish(site, online), None, None)
+    last = attempt(lambda: finish(site, online, until=site.promoted if anchors else site.caught_up), None, None)
     print(json.dumps({"codes": codes, "last": last, "heads": heads}))
 
 
 def undisturbed(site: Site, online: Online) -> float:
     """Train on the first events; gives the seconds that a start and a few steps take."""
-    finish(site, online)
+    finish(site, online, until=site.caught_up)
     site.append(FIRST, PER_KILL)
     begun = time.monotonic()
-    finish(site, online)
+    finish(site, online, until=site.caught_up)
     return time.monotonic() - begun
 
 
-def finish(site: Site, online: Online) -> None:
+def finish(site: Site, online: Online, until: Callable[[dict[str, Any]], bool]) -> None:
     """Train on all that is left."""
-    site.run(site.task(online=online), site.caught_up, local=True, lease=LEASE)
+    site.run(site.task(online=online), until, local=True, lease=LEASE)
 
 
 if __name__ == "__main__":

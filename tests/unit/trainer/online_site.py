@@ -132,6 +132,12 @@ class Site:
     def caught_up(self, told: dict[str, Any]) -> bool:
         return told.get("trainedTo") == self.log.heads()
 
+    def promoted(self, told: dict[str, Any]) -> bool:
+        """Caught up, and the last anchor became champion: no other waits for its verdict."""
+        anchor = told.get("anchor") or {}
+        first = json.loads((self.folder / "parent.json").read_text())
+        return self.caught_up(told) and anchor.get("at", 0) is None and anchor.get("digest") != first["digest"]
+
 
 @dataclass
 class Left:
