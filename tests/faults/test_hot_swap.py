@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from loop.manifests import NAME
+from operators import until
 
 from faults.calls import Call
 from faults.manifests import REPLICAS
@@ -89,9 +90,13 @@ def pods_made(world: World, mark: Mark) -> int:
 
 def serving(world: World, digest: str) -> None:
     """Wait until every pod is ready and says that it serves ``digest``, and the record says the same."""
-    world.timeline.wait(lambda: [_identity(pod) for pod in pods(world)] == [digest] * REPLICAS, 30, f"all on {digest}")
     name = serves(world.status()["active"]["deployment"])
-    assert json.loads(world.space.get("configmap", name)["data"]["revision.json"])["digest"] == digest
+
+    def said() -> list[str]:
+        record = json.loads(world.space.get("configmap", name)["data"]["revision.json"])
+        return [record["digest"], *(_identity(pod) for pod in pods(world))]
+
+    until(lambda: said() == [digest] * (1 + REPLICAS), f"the record and all pods on {digest}")
 
 
 def _identity(pod: dict[str, Any]) -> str:
