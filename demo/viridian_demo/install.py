@@ -60,7 +60,9 @@ def install(tools: Tools, screen: Screen, *, own_images: bool) -> None:
     sets = [argument for value in values for argument in ("--set", value)]
     with screen.step("helm install: operator, MLflow, Redis"):
         chart = str(ROOT / "charts" / "viridian")
-        tools.helm("upgrade", "--install", "viridian", chart, "-n", SYSTEM, "--create-namespace", *sets)
+        # on our own cluster a CRD may be left of tests or of an install without Helm
+        ours = ["--take-ownership", "--force-conflicts"] if own_images else []
+        tools.helm("upgrade", "--install", "viridian", chart, "-n", SYSTEM, "--create-namespace", *ours, *sets)
         for part in ("viridian", "viridian-mlflow", "viridian-redis"):
             tools.kubectl("rollout", "status", f"deployment/{part}", "-n", SYSTEM, "--timeout=300s")
 

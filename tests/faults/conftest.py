@@ -18,7 +18,9 @@ from faults.timeline import Timeline
 from faults.world import World
 from viridian_demo.commands import CommandFailed, Tools
 from viridian_local.addresses import HOST
-from viridian_operator.api.crd import render
+from viridian_operator.api.crd import definition, render
+
+CRD = definition()["metadata"]["name"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +43,7 @@ def tools() -> Iterator[Tools]:
     kubeconfig = os.environ.get("KUBECONFIG")
     assert kubeconfig, "KUBECONFIG names no cluster: start one with `make cluster-up`, or leave these tests out"
     tools = Tools.find(kubeconfig, os.environ.get("VIRIDIAN_BIN_DIR"))
+    before = tools.kubectl("get", "crd", CRD, "--ignore-not-found", "-o", "name")
     tools.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render())
     # it is established a moment before it is served
     until(lambda: _served(tools), "the API server serves ModelUpdates", 60)
@@ -51,6 +54,9 @@ def tools() -> Iterator[Tools]:
     yield tools
     if installed:
         tools.kubectl("scale", installed, "-n", SYSTEM, f"--replicas={size}")
+    if not before:
+        # whoever installs the chart next would have to take it over
+        tools.kubectl("delete", "crd", CRD, "--timeout=60s")
 
 
 def _served(tools: Tools) -> bool:

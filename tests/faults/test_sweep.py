@@ -11,8 +11,12 @@ from faults.mischief import Do, Fault, Where
 from faults.oracle import succeeded
 from faults.world import World
 
-LEAN, MOST = 5, 40
+LEAN, LONGEST = 5, 50
+#: API requests that change something, of an update without its training part
+MOST = 40
 STEPS = Where(steps=True)
+#: phases before a candidate is there; a slow machine shows more steps of their Jobs in status
+TRAINING = ("Queued", "Training", "Evaluating")
 #: phases between the creation of green and the end of the bake
 AROUND_THE_SWITCH = ("Preparing", "Verifying", "Scaling", "Switching", "Baking")
 
@@ -20,7 +24,7 @@ AROUND_THE_SWITCH = ("Preparing", "Verifying", "Scaling", "Switching", "Baking")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         if metafunc.config.getoption("--sweep") == "all":
-            places: list[Any] = [pytest.param(number, id=f"write-{number:02}") for number in range(1, MOST + 1)]
+            places: list[Any] = [pytest.param(number, id=f"write-{number:02}") for number in range(1, LONGEST + 1)]
         else:
             places = [pytest.param((part, LEAN), id=f"{part}-of-{LEAN}-around-the-switch") for part in range(LEAN)]
         metafunc.parametrize("place", places)
@@ -35,8 +39,9 @@ def writes(world: World) -> list[Call]:
 
 
 def test_an_undisturbed_update_needs_few_writes(writes: list[Call]) -> None:
-    assert len(writes) <= MOST, [str(call) for call in writes]
-    print(f"{len(writes)} writes: {', '.join(map(str, writes))}")
+    rollout = [str(call) for call in writes if call.phase not in TRAINING]
+    print(f"{len(writes)} writes, {len(rollout)} without training: {', '.join(map(str, writes))}")
+    assert len(rollout) <= MOST, rollout
 
 
 def test_killed_after_a_write(world: World, writes: list[Call], place: int | tuple[int, int]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import ANNOTATION_REQUEST
 from viridian_operator.api.requests import LENGTH_LIMIT, NUMBERED, ParsedRequest, Verb, parse_request
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import Backoff, Phase, Request, Trigger
+from viridian_operator.api.status import Backoff, ModelUpdateStatus, Phase, Request, Trigger
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, promote
 from viridian_operator.decide.preparing import prepare
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 def answer_request(d: Draft) -> None:
     """Acknowledge the newest request and do it, or say why not."""
-    text = _unanswered(d)
+    text = unanswered(d.seen.annotations, d.status)
     if not text:
         return
     try:
@@ -43,15 +43,15 @@ def answer_request(d: Draft) -> None:
 
 def refuse_unknown_request(d: Draft) -> None:
     """After status was lost nobody knows whether the newest request was answered: it is not done a second time."""
-    if text := _unanswered(d):
+    if text := unanswered(d.seen.annotations, d.status):
         message = "status was rebuilt, and it may have been done before: ask again with another nonce"
         _answer(d, text, "Refused", message)
 
 
-def _unanswered(d: Draft) -> str:
+def unanswered(annotations: Mapping[str, str], status: ModelUpdateStatus) -> str:
     """The newest request, if it was not answered yet."""
-    text = d.seen.annotations.get(ANNOTATION_REQUEST, "").strip()
-    last = d.status.last_request
+    text = annotations.get(ANNOTATION_REQUEST, "").strip()
+    last = status.last_request
     return "" if last and last.text == _recorded(text) else text
 
 

@@ -24,6 +24,7 @@ from viridian_operator.api.conditions import Reason, Type
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import TERMINAL, TRAINS, ModelUpdateStatus, Update, read_status
 from viridian_operator.decide.decision import Decision, Severity
+from viridian_operator.decide.requests import unanswered
 from viridian_operator.decide.step import decide, refuse
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.errors import NotFound
@@ -46,7 +47,8 @@ from viridian_operator.sources.errors import SourceError
 from viridian_operator.sources.poller import DriftWatch, HeadsPoller, Reading
 from viridian_operator.sources.redis_stream import Heads
 
-#: how old heads of an event log may be when a window is fixed
+#: how old heads of an event log may be when a window is fixed because of a schedule, new events or drift; who asks for
+#: a window by a request means the events of that moment
 FRESH = 1.0
 _RETRY_BASE, _RETRY_CAP = 0.5, 30.0
 
@@ -66,6 +68,12 @@ class Subject:
     def ref(self) -> ObjectRef:
         """Reference for status and events."""
         return ObjectRef(MODEL_UPDATE, self.key.namespace, self.key.name, self.body["metadata"]["uid"])
+
+    @property
+    def asked(self) -> bool:
+        """Whether a person or tool asked for something that is not begun yet."""
+        asks = unanswered(self.body["metadata"].get("annotations") or {}, self.status)
+        return bool(asks) or self.status.pending_trigger is not None
 
 
 @dataclass
@@ -234,7 +242,7 @@ class Reconciler:
 
     async def _heads(self, subject: Subject) -> Reading | None:
         source = await stream_source(self.cluster, subject.key.namespace, subject.spec)
-        return await self.poller.read(source, max_age=FRESH) if source else None
+        return await self.poller.read(source, max_age=0.0 if subject.asked else FRESH) if source else None
 
     async def _count_back(self, subject: Subject, heads: Heads, counts: Mapping[str, int]) -> Mapping[str, str]:
         source = await stream_source(self.cluster, subject.key.namespace, subject.spec)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,8 +20,6 @@ from loop.space import Space
 SERVING = {"replicas": 2}
 NOWHERE = "http://127.0.0.1:9"
 TINY = {"requests": {"memory": "48Mi"}, "limits": {"memory": "48Mi"}}
-#: A window may be fixed with heads that the operator read this many seconds ago; it then ends before newer entries.
-HEADS_AGE = 1.0
 #: change of ``spec.training``, reason of the end, seconds until it, Jobs that are left to be looked at
 TRAININGS = [
     pytest.param(
@@ -76,7 +73,6 @@ def test_training_fails(
 @pytest.mark.usefixtures("untouched")
 def test_broken_events_are_bad_data(space: Space, stream: Stream, following: Following) -> None:
     stream.append_broken(300)
-    time.sleep(HEADS_AGE)
     record = _run(space, following)
     assert (record["phase"], record["reason"]) == ("Failed", "BadData"), record["message"]
 
