@@ -12,9 +12,10 @@ from viridian_operator.act.jobs import create_check_job, create_job, delete_job
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.act.monitoring import delete_monitor, ensure_monitor
+from viridian_operator.act.online import delete_online_trainer, ensure_online_trainer
 from viridian_operator.act.revisions import delete_revision, ensure_revision
 from viridian_operator.act.services import ensure_admin_secret, ensure_service
-from viridian_operator.act.telling import tell
+from viridian_operator.act.telling import revert, tell
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import (
     Action,
@@ -22,14 +23,17 @@ from viridian_operator.decide.decision import (
     CreateJob,
     DeleteJob,
     DeleteMonitor,
+    DeleteOnlineTrainer,
     DeleteRevision,
     DeleteVersion,
     EnsureAdminSecret,
     EnsureMonitor,
+    EnsureOnlineTrainer,
     EnsureRevision,
     EnsureService,
     FlipPods,
     Retire,
+    RevertPods,
     SetAliases,
     StageVersion,
     TagVersion,
@@ -140,15 +144,30 @@ class _Run:
                 await create_check_job(children, spec, owner, action)
             case DeleteJob():
                 await delete_job(children, action)
-            case EnsureMonitor():
-                await ensure_monitor(children, spec, owner)
-            case DeleteMonitor():
-                await delete_monitor(children, owner)
+            case EnsureMonitor() | DeleteMonitor() | EnsureOnlineTrainer() | DeleteOnlineTrainer():
+                await self._run_beside(action)
+            case RevertPods():
+                return await revert(children, owner, action, self._session, port=spec.serving.port)
             case Retire() | StageVersion() | FlipPods() | UnstagePods():
                 return await tell(children, owner, action, self._session, port=spec.serving.port)
             case SetAliases() | TagVersion() | DeleteVersion():
                 await self._register(action)
         return []
+
+    async def _run_beside(
+        self, action: EnsureMonitor | DeleteMonitor | EnsureOnlineTrainer | DeleteOnlineTrainer
+    ) -> None:
+        """What runs all the time beside what serves."""
+        children, spec, owner = self._children, self._spec, self._owner
+        match action:
+            case EnsureMonitor():
+                await ensure_monitor(children, spec, owner)
+            case DeleteMonitor():
+                await delete_monitor(children, owner)
+            case EnsureOnlineTrainer():
+                await ensure_online_trainer(children, spec, owner, action)
+            case DeleteOnlineTrainer():
+                await delete_online_trainer(children, owner)
 
     async def _register(self, action: SetAliases | TagVersion | DeleteVersion) -> None:
         registry, model = await self._registry(), self._spec.model.name

@@ -15,13 +15,13 @@ from viridian_operator.api import names
 from viridian_operator.api.data import Start
 from viridian_operator.api.follow import OUTPUTS
 from viridian_operator.api.health import HealthCheck, Prometheus
+from viridian_operator.api.online import ChainStore
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy
 from viridian_operator.api.status import Offsets
 from viridian_operator.api.trigger import Trigger
 
-_SUPPORTED_STRATEGIES: Final = (Strategy.INCREMENTAL, Strategy.PERIODIC, Strategy.REGISTRY)
 _SHORTEST_POLL: Final = timedelta(seconds=5)
 _LONGEST_JITTER: Final = timedelta(days=1)
 _PLACEHOLDERS: Final = (
@@ -63,9 +63,10 @@ def _name(name: str, serving: Serving) -> Iterator[str]:
 
 
 def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
-    if spec.strategy not in _SUPPORTED_STRATEGIES:
-        yield f"strategy {spec.strategy} is not supported yet: use Incremental, Periodic or Registry"
-        return
+    if spec.strategy is Strategy.ONLINE:
+        yield from _online(spec)
+    elif spec.online is not None:
+        yield "online belongs to strategy Online: set it, or leave online out"
     if spec.strategy is Strategy.REGISTRY:
         yield from _follow(spec)
         return
@@ -77,6 +78,32 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
     asks = (trigger.schedule, trigger.new_events, trigger.watermark_age, trigger.drift)
     if spec.strategy is Strategy.INCREMENTAL and not any(asks):
         yield "strategy Incremental needs trigger.newEvents, schedule, watermarkAge or drift, e.g. newEvents: 20000"
+
+
+def _online(spec: ModelUpdateSpec) -> Iterator[str]:
+    if spec.online is None:
+        yield "strategy Online needs online.store, e.g. online: {store: {url: redis://HOST:6379/1}}"
+    else:
+        yield from _store(spec.online.store)
+    if any((spec.trigger.new_events, spec.trigger.watermark_age, spec.trigger.drift)):
+        yield "strategy Online trains on every event at once: leave trigger.newEvents, watermarkAge and drift out"
+    if spec.serving.identity is not IdentityPolicy.DIGEST:
+        yield "strategy Online needs pods that tell which sequence they serve: set serving.identity to Digest"
+    if spec.data and spec.data.replay.ratio:
+        yield "strategy Online takes every event once: set data.replay.ratio to 0"
+    for check in spec.rollout.health_checks:
+        if check.golden or (check.latency and check.latency.path is None):
+            yield (
+                f"health check {check.name} asks golden requests of one version, and the weights of strategy Online "
+                "change all the time: leave it out (replicas ask those of every delta themselves), or give it a path"
+            )
+
+
+def _store(store: ChainStore) -> Iterator[str]:
+    if (store.url is None) == (store.persistent_volume_claim is None):
+        yield "online.store names exactly one store: url (redis, rediss or s3) or persistentVolumeClaim"
+    elif store.url is not None and not _is_address(store.url, "redis", "rediss", "s3"):
+        yield f"online.store.url {store.url!r} is no address: write redis://HOST:PORT/DB or s3://BUCKET/PREFIX"
 
 
 def _follow(spec: ModelUpdateSpec) -> Iterator[str]:

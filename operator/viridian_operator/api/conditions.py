@@ -11,7 +11,8 @@ from viridian_operator.api.status import Condition
 
 class Type(StrEnum):
     """Condition types; ``Reconciling``, ``Stalled``, ``Stale``, ``Drifted``, ``DriftUnwatched`` and
-    ``InvariantViolated`` are absent when fine (kstatus). ``Drifted`` is of aliases, not of data."""
+    ``InvariantViolated`` are absent when fine (kstatus). ``Drifted`` is of aliases, not of data. ``OnlineTraining``
+    is there with strategy Online only, and true while replicas get what is trained."""
 
     READY = "Ready"
     RECONCILING = "Reconciling"
@@ -25,6 +26,7 @@ class Type(StrEnum):
     IDENTITY_UNPROVEN = "IdentityUnproven"
     DRIFT_UNWATCHED = "DriftUnwatched"
     INVARIANT_VIOLATED = "InvariantViolated"
+    ONLINE_TRAINING = "OnlineTraining"
 
 
 class Reason(StrEnum):
@@ -114,6 +116,17 @@ class Reason(StrEnum):
     # monitor of the loss
     MONITOR_NOT_READY = "MonitorNotReady"
     NO_LOSS = "NoLoss"
+    # online training
+    ANCHOR = "Anchor"
+    ONLINE_NOT_READY = "OnlineTrainerNotReady"
+    ONLINE_STARTED = "OnlineTrainingStarted"
+    ONLINE_ENDED = "OnlineTrainingEnded"
+    PUBLISHING = "Publishing"
+    SHADOW = "Shadow"
+    STARTING = "Starting"
+    STOPPED = "Stopped"
+    REVERTED = "Reverted"
+    CHAIN_NEEDED = "ChainNeeded"
     # drift and repair
     ROLLED_BACK_BY_REQUEST = "RolledBackByRequest"
     ALIAS_DRIFT = "AliasDrift"

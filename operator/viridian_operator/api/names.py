@@ -31,6 +31,8 @@ ANNOTATION_SELECTED: Final = "viridian.dev/selected"
 #: on a Deployment whose pods take versions: the ConfigMap that says which; on that ConfigMap: graph of the version
 ANNOTATION_SERVES: Final = "viridian.dev/serves"
 ANNOTATION_GRAPH: Final = "viridian.dev/graph"
+#: on what follows a chain of the store: its name
+ANNOTATION_CHAIN: Final = "viridian.dev/chain"
 ANNOTATION_PARENT: Final = "viridian.dev/parent"
 
 #: Port of both Services.
@@ -73,6 +75,11 @@ def check_job(name: str, check: str, number: int) -> str:
 def drift_monitor(name: str) -> str:
     """The Deployment of the drift monitor."""
     return f"{name}-drift"
+
+
+def online_trainer(name: str) -> str:
+    """The Deployment of the online trainer."""
+    return f"{name}-online"
 
 
 def admin_secret(name: str) -> str:

@@ -11,6 +11,7 @@ from viridian_operator.api.data import Data
 from viridian_operator.api.durations import Duration
 from viridian_operator.api.follow import Follow
 from viridian_operator.api.gate import Gate
+from viridian_operator.api.online import Online
 from viridian_operator.api.rollout import Rollout
 from viridian_operator.api.serving import Serving
 from viridian_operator.api.training import Evaluation, Training
@@ -23,8 +24,8 @@ _MODEL_NAME = rule(
     "MLflow allows neither / nor : in the name of a model: use - instead",
 )
 _TRAINS = rule(
-    "!(self.strategy in ['Incremental', 'Periodic']) || (has(self.data) && has(self.training))",
-    "strategies Incremental and Periodic train: give data (source of events) and training (what trains)",
+    "!(self.strategy in ['Incremental', 'Periodic', 'Online']) || (has(self.data) && has(self.training))",
+    "strategies Incremental, Periodic and Online train: give data (source of events) and training (what trains)",
 )
 _PERIODIC = rule(
     "self.strategy != 'Periodic' || (has(self.trigger) && has(self.trigger.schedule))",
@@ -54,6 +55,16 @@ _STARTS_NOTHING = rule(
 _JUDGES = rule(
     "self.strategy != 'Registry' || has(self.data) == (has(self.evaluation) && has(self.evaluation.template))",
     "strategy Registry judges what it follows with data and evaluation.template: give both, or neither for no gate",
+)
+_ONLINE = rule(
+    "(self.strategy == 'Online') == has(self.online)",
+    "online and strategy Online belong together, e.g. strategy: Online, online: {store: {url: redis://HOST:6379/1}}",
+)
+_ALWAYS_TRAINS = rule(
+    "self.strategy != 'Online' || !has(self.trigger)"
+    " || (!has(self.trigger.newEvents) && !has(self.trigger.watermarkAge) && !has(self.trigger.drift))",
+    "trigger.newEvents, watermarkAge and drift start increments, and strategy Online trains on every event at once: "
+    "leave them out; trigger.schedule starts full trainings",
 )
 
 
@@ -145,18 +156,29 @@ class ModelUpdateSpec(ApiModel):
     """One served model and how it is kept fresh."""
 
     model_config = ConfigDict(
-        json_schema_extra=checked(_TRAINS, _PERIODIC, _INCREMENTAL, _FOLLOWS, _TRAINS_NOTHING, _STARTS_NOTHING, _JUDGES)
+        json_schema_extra=checked(
+            _TRAINS,
+            _PERIODIC,
+            _INCREMENTAL,
+            _FOLLOWS,
+            _TRAINS_NOTHING,
+            _STARTS_NOTHING,
+            _JUDGES,
+            _ONLINE,
+            _ALWAYS_TRAINS,
+        )
     )
 
     model: Model
     registry: Registry
     strategy: Strategy = Field(
         default=Strategy.INCREMENTAL,
-        description="Periodic trains on a schedule, Incremental also on new events, Registry follows versions "
-        "trained elsewhere; Online is not supported yet (Stalled, InvalidSpec)",
+        description="Periodic trains on a schedule, Incremental also on new events, Online on every event at once; "
+        "Registry follows versions trained elsewhere",
     )
     follow: Follow | None = Field(default=None, description="what strategy Registry rolls out")
     trigger: Trigger = Trigger()
+    online: Online | None = Field(default=None, description="how strategy Online publishes")
     freshness: Freshness | None = None
     data: Data | None = None
     training: Training | None = None

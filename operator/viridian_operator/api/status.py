@@ -62,12 +62,13 @@ class Kind(StrEnum):
     PIN = "Pin"
     ROLLBACK = "Rollback"
     FOLLOW = "Follow"
+    ANCHOR = "Anchor"
 
 
 #: Kinds that train a new version; the others roll out one that exists.
 TRAINS = frozenset({Kind.FULL, Kind.INCREMENTAL})
 #: Kinds whose version becomes champion, if it passes everything.
-CONTENDS = TRAINS | {Kind.FOLLOW}
+CONTENDS = TRAINS | {Kind.FOLLOW, Kind.ANCHOR}
 
 
 class Colour(StrEnum):
@@ -98,6 +99,7 @@ class Revision(ApiModel):
     template_hash: str = ""
     graph: str = Field(default="", description="digest of the version's architecture, configuration and schema")
     swappable: bool = Field(default=False, description="its pods take another version without a restart")
+    chain: str = Field(default="", description="that its pods follow in the store (strategy Online)")
     deployment: str
     colour: Colour
     event_time: float | None = None
@@ -398,6 +400,45 @@ class Condition(ApiModel):
     message: str = ""
 
 
+class Replica(ApiModel):
+    """What a serving pod said that it answers with."""
+
+    pod: str
+    version: str = Field(description="the anchor of what it answers with")
+    sequence: str
+    root: str = Field(default="", description="Merkle root")
+    since: Time = Field(description="when it was first seen with this anchor and epoch")
+
+
+class OwedRevert(ApiModel):
+    """Replicas that are beyond the anchor of an epoch go back to it; who has left the epoch has done so."""
+
+    epoch: int
+    reason: str
+    since: Time
+
+
+class OnlineStatus(ApiModel):
+    """What the online trainer and the replicas said last; ``chain`` and ``parent`` are what the trainer was given."""
+
+    chain: str
+    parent: ModelRef = Field(description="the champion that it started from")
+    state: str = Field(default="", description="Starting, Publishing, Stopped or Shadow; empty while it says nothing")
+    sequence: str = Field(default="", description="of the newest head that it published")
+    event_time: float | None = Field(default=None, description="of the newest event that it trained on")
+    lag_events: int = Field(default=0, description="entries of the log that it has not trained on")
+    lag_seconds: float = 0.0
+    deltas_per_second: float = 0.0
+    reverts: int = Field(default=0, description="how often replicas went back to a champion")
+    p_value: float | None = Field(default=None, description="anytime-valid, of being worse than the champion")
+    metrics: dict[str, Numbers] = Field(default={}, description="prequential, of the online weights and the champion")
+    pending: ModelRef | None = Field(default=None, description="the anchor that waits for its verdict")
+    error: str = ""
+    replicas: list[Replica] = []
+    checked_at: Time | None = Field(default=None, description="when the figures were taken")
+    revert: OwedRevert | None = None
+
+
 class ModelUpdateStatus(ApiModel):
     """What the operator knows and cannot observe again."""
 
@@ -419,6 +460,7 @@ class ModelUpdateStatus(ApiModel):
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()
     followed: Followed | None = None
+    online: OnlineStatus | None = None
     drift: Detection | None = Field(default=None, description="the last detection that an update answered")
     next_scheduled: Time | None = None
     origin: Offsets = Field(default={}, description="where the first window of every lineage begins")

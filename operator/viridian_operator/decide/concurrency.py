@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import TRAINS, Phase, Trigger
+from viridian_operator.api.status import TRAINS, Kind, Phase, Trigger
 from viridian_operator.api.trigger import Concurrency
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.due import next_run, scheduled, spec_changed
@@ -22,6 +22,8 @@ def meet_triggers(d: Draft) -> None:
     """Let a trigger replace the running update, wait for its end, or come to nothing, as ``concurrency`` says."""
     if d.spec.strategy is Strategy.REGISTRY or d.spec.suspend or d.spec.pin is not None or d.seen.deleting:
         return
+    if d.update.kind is Kind.ANCHOR:
+        return  # judging what serves already stands in nobody's way
     trigger = spec_changed(d) or scheduled(d)
     if trigger is None:
         return

@@ -109,6 +109,28 @@ class DeleteMonitor:
 
 
 @dataclass(frozen=True)
+class EnsureOnlineTrainer:
+    """The Deployment of the online trainer exists; it writes ``chain`` and starts from ``parent``."""
+
+    chain: str
+    parent: ModelRef
+
+
+@dataclass(frozen=True)
+class DeleteOnlineTrainer:
+    """Nothing is trained online any more; what was published serves on."""
+
+
+@dataclass(frozen=True)
+class RevertPods:
+    """Pods (IPs) go back to the anchor of their chain: the first is told, and writes it for all into the store; the
+    others only if it cannot."""
+
+    pods: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class SetAliases:
     """Registry aliases, written last."""
 
@@ -173,6 +195,9 @@ Action = (
     | DeleteJob
     | EnsureMonitor
     | DeleteMonitor
+    | EnsureOnlineTrainer
+    | DeleteOnlineTrainer
+    | RevertPods
     | SetAliases
     | TagVersion
     | DeleteVersion

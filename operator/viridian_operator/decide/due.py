@@ -10,7 +10,7 @@ from cronsim import CronSim
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
-from viridian_operator.api.status import TRAINS, Champion, Trigger
+from viridian_operator.api.status import TRAINS, Champion, Kind, Trigger
 from viridian_operator.api.trigger import Concurrency
 from viridian_operator.decide.backoff import backing_off, repeatedly_rejected
 from viridian_operator.decide.draft import Draft
@@ -75,7 +75,9 @@ def scheduled(d: Draft) -> Trigger | None:
 
 def _missed_while_busy(d: Draft, planned: datetime) -> bool:
     update = d.status.update
-    return update is not None and update.finished_at is not None and planned <= update.finished_at
+    if update is None or update.kind is Kind.ANCHOR:
+        return False
+    return update.finished_at is not None and planned <= update.finished_at
 
 
 def next_run(d: Draft, after: datetime) -> datetime | None:

@@ -10,6 +10,7 @@ from viridian_operator.api.status import (
     HISTORY_LIMIT,
     QUARANTINE_LIMIT,
     Backoff,
+    Candidate,
     Champion,
     HistoryEntry,
     Kind,
@@ -21,7 +22,8 @@ from viridian_operator.api.status import (
 )
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import revision_hash
-from viridian_operator.decide.tags import PROMOTED, QUARANTINE, owe_tag
+from viridian_operator.decide.online import owe_revert
+from viridian_operator.decide.tags import PROMOTED, QUARANTINE, VERDICT, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
 BACKOFF_CAP = timedelta(hours=6)
@@ -51,6 +53,7 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         backoff=_backoff(d, done),
     )
     _give_up(d, done)
+    _answer_anchor(d, done)
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
         d.put(failed_revision=what_failed(update.green))
     if update.quarantine and update.candidate and update.kind in CONTENDS:
@@ -71,6 +74,17 @@ def _give_up(d: Draft, update: Update) -> None:
     looks_left = update.reason == Reason.GATE_INCONCLUSIVE and d.status.backoff.looks > 0
     if not looks_left:
         d.put(followed=known.but(given_up=f"update {update.number} {update.phase}: {update.message}"))
+
+
+def _answer_anchor(d: Draft, update: Update) -> None:
+    """The online trainer waits for a verdict; one that was not reached lets it go on to the next anchor."""
+    if update.kind is not Kind.ANCHOR or update.candidate is None:
+        return
+    rejected = update.phase is Phase.REJECTED and update.reason != Reason.GATE_INCONCLUSIVE
+    verdict = "Pass" if update.phase is Phase.SUCCEEDED else "Reject" if rejected else "Inconclusive"
+    owe_tag(d, update.candidate.version, VERDICT, verdict)
+    if rejected:
+        owe_revert(d, f"anchor {update.candidate.version} was rejected: {update.message}")
 
 
 def _entry(update: Update) -> HistoryEntry:
@@ -95,7 +109,7 @@ def _entry(update: Update) -> HistoryEntry:
 
 def _backoff(d: Draft, update: Update) -> Backoff:
     """Wait twice as long after each update that came to nothing; a success starts anew."""
-    if update.kind not in CONTENDS:
+    if update.kind not in CONTENDS or update.kind is Kind.ANCHOR:
         return d.status.backoff
     if update.phase is Phase.SUCCEEDED:
         return Backoff(attempted_total=update.total)
@@ -127,10 +141,10 @@ def promote(d: Draft) -> None:
     candidate = update.candidate
     if candidate is None:
         raise LookupError(f"update {update.number} has no candidate to promote")
-    if status.previous:
+    if status.previous and update.kind is not Kind.ANCHOR:
         d.put(previous=status.previous.but(until=d.now + d.spec.rollout.keep_previous.duration))
     match update.kind:
-        case Kind.FULL | Kind.INCREMENTAL | Kind.FOLLOW:
+        case Kind.FULL | Kind.INCREMENTAL | Kind.FOLLOW | Kind.ANCHOR:
             champion = Champion(
                 version=candidate.version,
                 digest=candidate.digest,
@@ -138,21 +152,32 @@ def promote(d: Draft) -> None:
                 event_time=candidate.event_time,
                 total=update.total,
             )
-            _crown(d, champion, full=update.kind is not Kind.INCREMENTAL)
+            _crown(d, champion, update.kind)
         case Kind.ROLLBACK:
             _dethrone(d, candidate.digest)
         case Kind.REDEPLOY | Kind.PIN:
             pass
+    if update.kind is Kind.ANCHOR:
+        _serve_anchor(d, candidate)
     finish(d, Phase.SUCCEEDED, Reason.PROMOTED, f"version {candidate.version} serves")
 
 
-def _crown(d: Draft, champion: Champion, *, full: bool) -> None:
+def _serve_anchor(d: Draft, anchor: Candidate) -> None:
+    """Pods that follow the chain have gone on from it; one that starts while the store is away loads it."""
+    if d.status.active is None:
+        raise LookupError(f"version {anchor.version} is an anchor, but nothing serves")
+    changes = {"version": anchor.version, "digest": anchor.digest, "event_time": anchor.event_time}
+    d.put(active=d.status.active.but(**changes, graph=anchor.graph or d.status.active.graph))
+
+
+def _crown(d: Draft, champion: Champion, kind: Kind) -> None:
     """Make a version champion; the registry is owed its aliases."""
     old, reference = d.status.champion, d.status.reference
+    full, since = kind in (Kind.FULL, Kind.FOLLOW), d.status.since_full + (kind is Kind.INCREMENTAL)
     d.put(
         champion=champion,
         previous_champion=old,
-        since_full=0 if full else d.status.since_full + 1,
+        since_full=0 if full else since,
         reference=champion.model if full else reference or champion.model,
     )
     owe_tag(d, champion.version, PROMOTED, str(d.update.number))

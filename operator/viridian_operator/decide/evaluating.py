@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.gate import OnInconclusive
-from viridian_operator.api.status import Evaluation, Phase
+from viridian_operator.api.status import Evaluation, Kind, Phase
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.ending import finish
+from viridian_operator.decide.ending import finish, promote
 from viridian_operator.decide.jobs import await_capacity, failed, vanished
 from viridian_operator.decide.observation import JobState, JobView
 from viridian_operator.decide.preparing import prepare
@@ -65,7 +65,7 @@ def _complete(d: Draft, job: JobView) -> None:
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, f"{job.name}: {error}")
         return
     d.put_update(evaluation=evaluation)
-    if d.update.candidate:
+    if d.update.candidate and d.update.kind is not Kind.ANCHOR:  # of which the trainer hears when it is decided
         owe_tag(d, d.update.candidate.version, VERDICT, evaluation.verdict)
     _follow(d, evaluation)
 
@@ -74,7 +74,7 @@ def _follow(d: Draft, evaluation: Evaluation) -> None:
     """Only the word Pass passes; anything unknown is treated as inconclusive."""
     if evaluation.verdict == "Pass":
         d.note(Reason.GATE_PASSED, evaluation.message)
-        prepare(d)
+        passed(d)
     elif evaluation.verdict == "Reject":
         finish(d, Phase.REJECTED, Reason.GATE_REJECTED, evaluation.message or evaluation.reason)
     elif d.spec.gate.on_inconclusive is OnInconclusive.HOLD:
@@ -88,6 +88,14 @@ def _follow(d: Draft, evaluation: Evaluation) -> None:
         d.note(Reason.GATE_INCONCLUSIVE, message, warn=True)
     else:
         finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, _inconclusive(d, evaluation))
+
+
+def passed(d: Draft) -> None:
+    """The candidate is good enough: it is rolled out, or is champion at once if replicas have its weights already."""
+    if d.update.kind is Kind.ANCHOR:
+        promote(d)
+    else:
+        prepare(d)
 
 
 def _inconclusive(d: Draft, evaluation: Evaluation) -> str:

@@ -7,8 +7,7 @@ import hashlib
 import json
 from typing import Any
 
-from viridian_operator.api.serving import Serving
-from viridian_operator.api.spec import ModelUpdateSpec
+from viridian_operator.api.spec import ModelUpdateSpec, Strategy
 
 SCHEME = "v1"
 _LENGTH = 10
@@ -25,10 +24,28 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
 
 
-def template_hash(serving: Serving) -> str:
+def template_hash(spec: ModelUpdateSpec) -> str:
     """Hash of what a serving pod is made of; replicas and Service names are not part of it."""
-    wire = serving.wire()
-    return short_hash({key: wire[key] for key in ("template", "port", "identity", "store") if key in wire})
+    wire = spec.serving.wire()
+    parts = {key: wire[key] for key in ("template", "port", "identity", "store") if key in wire}
+    return short_hash(parts | ({"chains": spec.online.store.wire()} if follows_chain(spec) and spec.online else {}))
+
+
+def follows_chain(spec: ModelUpdateSpec) -> bool:
+    """Whether pods that are made now follow a chain of a store."""
+    return spec.strategy is Strategy.ONLINE and spec.online is not None
+
+
+def chain_name(spec: ModelUpdateSpec, name: str, uid: str, update: int) -> str:
+    """Name of the chain that an update opens in the store: no two updates of any cluster have the same, and one of
+    another store has another name."""
+    store = short_hash(spec.online.store.wire()) if spec.online else ""
+    return f"{name}-{uid[:8]}-{update}-{store}"
+
+
+def is_of_store(chain: str, spec: ModelUpdateSpec) -> bool:
+    """Whether a chain is in the store that ``spec`` names."""
+    return spec.online is not None and chain.endswith(f"-{short_hash(spec.online.store.wire())}")
 
 
 def revision_hash(version: str, digest: str, template: str) -> str:

@@ -222,6 +222,25 @@ def _honest(pod: PodView) -> bool:
     return pod.identity is not None and pod.identity.resident(pod.identity.digest) is not None
 
 
+def replicas_agree(p: Picture) -> str:
+    """Pods of what serves that follow a chain and are at the same sequence have the same Merkle root.
+
+    Each pod tells both of the one snapshot that answers, and repairs its memory itself: another root at the same place
+    is another history of the chain.
+    """
+    active = p.status.active
+    if active is None or not active.chain:
+        return ""
+    roots: dict[str, tuple[str, str]] = {}
+    for pod in p.seen.pods_of(active.hash):
+        if pod.identity is None or not pod.ready or not pod.identity.root:
+            continue
+        name, root = roots.setdefault(pod.identity.sequence, (pod.name, pod.identity.root))
+        if root != pod.identity.root:
+            return f"{name} and {pod.name} are at sequence {pod.identity.sequence} with different Merkle roots"
+    return ""
+
+
 def windows_contiguous(p: Picture) -> str:
     """An incremental window begins where the champion's ended, or behind a gap that a person recorded."""
     update, champion = p.status.update, p.status.champion
@@ -265,6 +284,7 @@ INVARIANTS: dict[str, Callable[[Picture], str]] = {
     "RolesDistinct": roles_distinct,
     "QuarantineRespected": quarantine_respected,
     "LineageTogether": lineage_together,
+    "ReplicasAgree": replicas_agree,
     "WindowsContiguous": windows_contiguous,
     "PhaseIsBounded": phase_is_bounded,
 }

@@ -35,6 +35,8 @@ class DeploymentView:
     #: its pods take another version without a restart; what they should serve says ``serves`` (None: cannot be read)
     swappable: bool = False
     serves: Serves | None = None
+    #: that its pods follow; "" for none
+    chain: str = ""
 
 
 class PodTrouble(StrEnum):
@@ -89,11 +91,20 @@ class Identity:
     error: str = ""
     #: None: its image knows no hot swaps
     residents: tuple[Resident, ...] | None = None
+    #: of a pod that follows a chain: ``epoch.n``, and the Merkle root of what answers; "" for any other
+    sequence: str = ""
+    root: str = ""
 
     def resident(self, digest: str) -> Resident | None:
         """The version with this digest in its memory, the furthest one if there are two."""
         found = [each for each in self.residents or () if each.digest == digest]
         return next((each for each in found if each.ready), found[0] if found else None)
+
+    @property
+    def place(self) -> tuple[int, int] | None:
+        """Epoch and number of the sequence; None where no chain is followed."""
+        epoch, _, n = self.sequence.partition(".")
+        return (int(epoch), int(n)) if epoch.isdecimal() and n.isdecimal() else None
 
     @property
     def staged(self) -> Resident | None:
@@ -216,6 +227,37 @@ class MonitorView:
 
 
 @dataclass(frozen=True)
+class OnlineReport:
+    """What the online trainer says of itself (``GET /viridian/v1/online``)."""
+
+    state: str
+    sequence: str = ""
+    root: str = ""
+    event_time: float | None = None
+    lag_events: int = 0
+    lag_seconds: float = 0.0
+    deltas_per_second: float = 0.0
+    reverts: int = 0
+    p_value: float | None = None
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    #: the anchor that waits for its verdict; None: none, or it is not registered yet
+    pending: ModelRef | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class OnlineTrainerView:
+    """The Deployment of the online trainer, and its word."""
+
+    chain: str
+    available: bool
+    #: why it cannot run, as the controller or its pod tell
+    failure: str = ""
+    #: None: not asked, or no answer
+    report: OnlineReport | None = None
+
+
+@dataclass(frozen=True)
 class RegisteredVersion:
     """A version of the registered model, with the tags that Viridian uses."""
 
@@ -303,6 +345,7 @@ class Observation:
     heads_error: str = ""
     drift: DriftView = DriftView()
     monitor: MonitorView | None = None
+    online: OnlineTrainerView | None = None
     registry: Registry = Registry()
     #: results of health checks that came in since the last pass; None: none did
     checks: tuple[CheckResult, ...] | None = None

@@ -11,7 +11,14 @@ from viridian_operator.api.status import Candidate, Colour, Kind, Phase, Revisio
 from viridian_operator.decide.capacity import replaces, swaps, takes_versions
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
-from viridian_operator.decide.hashing import revision_hash, swappable_hash, template_hash
+from viridian_operator.decide.hashing import (
+    chain_name,
+    follows_chain,
+    is_of_store,
+    revision_hash,
+    swappable_hash,
+    template_hash,
+)
 from viridian_operator.decide.revisions import fail_revision, fatal_trouble, green_of, obstacle, unproven
 from viridian_operator.decide.scaling import scale
 from viridian_operator.decide.swap_choice import swap_for_want_of_room, swap_if_chosen
@@ -42,8 +49,9 @@ def prepare(d: Draft) -> None:
 
 
 def _revision(d: Draft, candidate: Candidate) -> Revision:
-    active, template = d.status.active, template_hash(d.spec.serving)
-    swappable = takes_versions(d.spec)
+    active, template, chain = d.status.active, template_hash(d.spec), _chain(d, candidate)
+    # where a chain is followed, the version that it began with changes with every anchor that passes
+    swappable = bool(chain) or takes_versions(d.spec)
     name = _free_hash(d, template) if swappable else revision_hash(candidate.version, candidate.digest, template)
     return Revision(
         version=candidate.version,
@@ -52,11 +60,23 @@ def _revision(d: Draft, candidate: Candidate) -> Revision:
         template_hash=template,
         graph=candidate.graph,
         swappable=swappable,
+        chain=chain,
         deployment=deployment(d.seen.name, name),
         colour=active.colour.other if active else Colour.BLUE,
         event_time=candidate.event_time,
         since=d.now,
     )
+
+
+def _chain(d: Draft, candidate: Candidate) -> str:
+    """The chain that the pods follow: a new one for another version than serves, since a chain is one lineage, and for
+    another store; pods that are only made anew go on where those before them are."""
+    active = d.status.active
+    if not follows_chain(d.spec) or d.update.kind is Kind.PIN:
+        return ""
+    if active and active.model == candidate.model and is_of_store(active.chain, d.spec):
+        return active.chain
+    return chain_name(d.spec, d.seen.name, d.seen.uid, d.update.number)
 
 
 def _free_hash(d: Draft, template: str) -> str:

@@ -107,6 +107,7 @@ def _adopt(d: Draft, found: DeploymentView) -> None:
         template_hash=found.template_hash,
         graph=found.serves.graph if found.serves else "",
         swappable=found.swappable,
+        chain=found.chain,
         deployment=found.name,
         colour=Colour(found.colour),
         event_time=found.event_time,

@@ -12,7 +12,8 @@ from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Backoff, ModelUpdateStatus, Phase, Request, Trigger
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, promote
-from viridian_operator.decide.preparing import prepare
+from viridian_operator.decide.evaluating import passed
+from viridian_operator.decide.online import owe_revert
 from viridian_operator.decide.revisions import switched_to
 from viridian_operator.decide.rolling_back import roll_back
 from viridian_operator.decide.skipping import NothingToSkip, skip_window
@@ -82,6 +83,8 @@ def _queue(d: Draft, *, full: bool) -> str:
         raise Refused("nothing is trained while spec.pin or spec.suspend is set")
     if d.spec.strategy is Strategy.REGISTRY:
         raise Refused("strategy Registry trains nothing: move the alias, or request retry/… to try its version again")
+    if d.spec.strategy is Strategy.ONLINE and not full:
+        raise Refused("strategy Online trains on every event at once: request retrain/… for a full training")
     detail = "full" if full else ""
     d.put(pending_trigger=Trigger(kind=Reason.REQUESTED, detail=detail, at=d.now))
     return "an update starts as soon as none is under way"
@@ -106,7 +109,7 @@ def _retry(d: Draft, _: ParsedRequest) -> str:
     backoff = Backoff(attempted_total=old.attempted_total, attempted=old.attempted)
     followed = d.status.followed.but(given_up="") if d.status.followed else None
     d.put(backoff=backoff, failed_revision=None, seen=seen, followed=followed)
-    if d.spec.pin is None and not blocked and d.spec.strategy is not Strategy.REGISTRY:
+    if d.spec.pin is None and not blocked and d.spec.strategy not in (Strategy.REGISTRY, Strategy.ONLINE):
         return _queue(d, full=False)
     return "tried again"
 
@@ -162,7 +165,7 @@ def _promote(d: Draft, request: ParsedRequest) -> str:
         return _approve(d, request)
     if update.phase is Phase.EVALUATING and update.evaluation is not None:
         d.put_update(evaluation=update.evaluation.but(overridden_by=request.text))
-        prepare(d)
+        passed(d)
         return "verdict overridden"
     raise Refused(
         f"update {update.number} is {update.phase}; promote works while it waits for approval, is held or bakes"
@@ -175,6 +178,9 @@ def _rollback(d: Draft, request: ParsedRequest) -> str:
             roll_back(d, Reason.ROLLED_BACK_BY_REQUEST, f"request {request.text}", quarantine=True)
             return "going back"
         raise Refused(f"update {d.update.number} is {d.update.phase}; abort it first: abort/{d.update.number}/…")
+    if d.status.online is not None and d.status.champion is not None:
+        owe_revert(d, f"request {request.text}")
+        return f"replicas go back to version {d.status.champion.version}, where the chain began"
     if d.status.previous is None:
         raise Refused("no previous revision is kept; pin a version instead (spec.pin)")
     start_rollback(d, Trigger(kind=Reason.REQUESTED, detail="rollback", at=d.now))

@@ -102,7 +102,7 @@ def calls(d: Draft) -> Iterator[Action]:
 def _kept(d: Draft) -> tuple[Revision, ...]:
     active, previous = should_serve(d), d.status.previous
     apart = previous if active is None or (previous and previous.hash != active.hash) else None
-    return tuple(revision for revision in (active, apart) if revision and revision.swappable)
+    return tuple(revision for revision in (active, apart) if revision and revision.swappable and not revision.chain)
 
 
 def _calls(d: Draft, revision: Revision) -> Iterator[Action]:

@@ -59,6 +59,8 @@ def _in_use(d: Draft) -> set[str]:
     used |= {deployment.version for deployment in d.seen.deployments}
     used |= set(s.aliases.wanted.values()) | set((d.seen.registry.aliases or {}).values())
     used |= {tag.version for tag in s.owed_tags}
+    if s.online is not None:
+        used |= {part.version for part in (s.online.parent, s.online.pending) if part is not None}
     if s.update is not None and s.update.candidate is not None:
         used.add(s.update.candidate.version)
     if d.spec.pin is not None:

@@ -94,7 +94,11 @@ def unproven(d: Draft, revision: Revision) -> tuple[Reason, str, bool] | None:
             return Reason.IDENTITY_MISMATCH, f"{pod.name} did not say what it serves", False
         if (pod.identity.version, pod.identity.digest) != (revision.version, revision.digest):
             found = f"version {pod.identity.version} {pod.identity.digest}"
-            return Reason.IDENTITY_MISMATCH, f"{pod.name} serves {found}", pod.identity.ready
+            # who follows a chain gets to its newest anchor a moment after that became champion
+            final = pod.identity.ready and not revision.chain
+            return Reason.IDENTITY_MISMATCH, f"{pod.name} serves {found}", final
+        if revision.chain:
+            continue  # it answers with the weights of the moment, and asks the golden requests of each delta itself
         if pod.golden is None:
             return Reason.GOLDEN_FAILED, f"{pod.name} did not answer the golden requests", False
         if pod.golden:

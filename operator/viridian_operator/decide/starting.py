@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.spec import Strategy
+from viridian_operator.api.spec import ModelUpdateSpec, Strategy
 from viridian_operator.api.status import (
     Candidate,
     Champion,
     Kind,
+    ModelUpdateStatus,
     Phase,
     Quarantined,
     Revision,
@@ -16,12 +17,14 @@ from viridian_operator.api.status import (
     Window,
 )
 from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.ending import finish
 from viridian_operator.decide.gaps import begin_after
+from viridian_operator.decide.hashing import follows_chain
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import RegisteredVersion
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.scaling import scale
-from viridian_operator.decide.window import WindowImpossible, from_origin, origin, size, window_from
+from viridian_operator.decide.window import WindowImpossible, from_origin, origin, size, total, window_from
 
 
 def _begin(d: Draft, kind: Kind, trigger: Trigger, **fields: object) -> None:
@@ -56,7 +59,9 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         d.ask_again()
         return
     d.put(origin=begin)
-    anchor = d.spec.strategy is Strategy.PERIODIC or d.status.since_full + 1 >= training.full_retrain_every
+    # with strategy Online the increments are made by the online trainer
+    always_full = d.spec.strategy in (Strategy.PERIODIC, Strategy.ONLINE)
+    anchor = always_full or d.status.since_full + 1 >= training.full_retrain_every
     # a champion that was trained elsewhere may have no watermark that an increment could begin at
     parent = None if full or anchor or champion is None or not champion.watermark else champion
     if parent is not None and (entry := d.status.quarantined(parent.digest)):
@@ -108,10 +113,24 @@ def _candidate_of(revision: Revision) -> Candidate:
 
 def start_redeploy(d: Draft, trigger: Trigger) -> None:
     """The same version with the new serving template: no training, no gate, the rest of the protocol."""
-    if d.status.active is None:
+    candidate = to_redeploy(d.spec, d.status)
+    if candidate is None:
         return
-    _begin(d, Kind.REDEPLOY, trigger, candidate=_candidate_of(d.status.active))
+    _begin(d, Kind.REDEPLOY, trigger, candidate=candidate)
     prepare(d)
+
+
+def to_redeploy(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> Candidate | None:
+    """What serves; where pods are to follow a chain, the champion, since that is what a chain begins with."""
+    active, champion = status.active, status.champion
+    if active is None or not follows_chain(spec) or champion is None or champion.model == active.model:
+        return _candidate_of(active) if active else None
+    return Candidate(
+        version=champion.version,
+        digest=champion.digest,
+        event_time=champion.event_time,
+        trained_to=champion.watermark,
+    )
 
 
 def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
@@ -147,6 +166,36 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
         prepare(d)
     else:
         d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
+
+
+def start_anchor(d: Draft, version: RegisteredVersion, window: Window) -> None:
+    """What the online trainer registered is judged on the events of ``window``, which came after it was made."""
+    _begin_anchor(d, version, window)
+    d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
+
+
+def refuse_anchor(d: Draft, version: RegisteredVersion, problem: str) -> None:
+    """It cannot be judged, which the trainer hears like any verdict, and makes another one."""
+    _begin_anchor(d, version, None)
+    finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, problem)
+
+
+def _begin_anchor(d: Draft, version: RegisteredVersion, window: Window | None) -> None:
+    candidate = Candidate(
+        version=version.version,
+        digest=version.digest,
+        event_time=version.event_time,
+        trained_to=version.trained_to,
+        holdout=window,
+        graph=version.graph,
+    )
+    sequence = version.update.rpartition("/")[2]
+    parent = d.status.champion.model if d.status.champion else None
+    pending = d.status.pending_trigger  # waits on: nothing that it asks for is done by judging
+    trigger = Trigger(kind=Reason.ANCHOR, detail=f"sequence {sequence}", at=d.now)
+    fields = {"window": window, "total": total(version.trained_to), "parent": parent}
+    _begin(d, Kind.ANCHOR, trigger, candidate=candidate, **fields)
+    d.put(pending_trigger=pending)
 
 
 def start_rollback(d: Draft, trigger: Trigger) -> None:

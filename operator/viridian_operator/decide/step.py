@@ -20,6 +20,7 @@ from viridian_operator.decide.hot_swapping import flipping, flipping_back, gathe
 from viridian_operator.decide.hot_swapping import verifying as verifying_loaded
 from viridian_operator.decide.invariants import violations
 from viridian_operator.decide.observation import Observation
+from viridian_operator.decide.online import follow_online
 from viridian_operator.decide.preparing import awaiting_approval, preparing, verifying
 from viridian_operator.decide.recovery import recover
 from viridian_operator.decide.requests import answer_request
@@ -82,6 +83,8 @@ def decide(
     elif problems:
         d.stalled = (Reason.INVALID_SPEC, "; ".join(problems))
     recover(d)
+    if not seen.deleting:
+        follow_online(d)
     if not seen.taken:
         _advance(d, blocked=bool(problems))
     if d.running:

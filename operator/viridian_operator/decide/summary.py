@@ -10,6 +10,7 @@ from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.status import TERMINAL, Kind, Phase
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.drifting import unwatched
+from viridian_operator.decide.online import tell_training
 
 
 def summarise(d: Draft) -> None:
@@ -29,6 +30,7 @@ def summarise(d: Draft) -> None:
     _update(d)
     _drift(d)
     _monitor(d)
+    tell_training(d)
     _identity(d)
     _invariants(d)
 
@@ -65,8 +67,11 @@ def _selector(d: Draft) -> str:
 
 
 def _fresh_at(d: Draft) -> datetime | None:
-    active = d.status.active
-    return datetime.fromtimestamp(active.event_time, UTC) if active and active.event_time else None
+    active, online = d.status.active, d.status.online
+    event_time = active.event_time if active else None
+    if online and online.state == "Publishing" and active and online.chain == active.chain:
+        event_time = online.event_time or event_time
+    return datetime.fromtimestamp(event_time, UTC) if event_time else None
 
 
 def _serving(d: Draft) -> None:
@@ -95,7 +100,7 @@ def _other_version(d: Draft) -> str:
     """Pods that take versions and came up with another one, or did not go back; they are told until they do."""
     active = d.status.active
     moving = d.running and d.update.phase in (Phase.SWITCHING, Phase.ROLLING_BACK)
-    if active is None or not active.swappable or moving:
+    if active is None or not active.swappable or active.chain or moving:
         return ""
     pods = [pod for pod in d.seen.pods_of(active.hash) if pod.ready and pod.identity]
     wrong = [pod.name for pod in pods if pod.identity and pod.identity.digest != active.digest]

@@ -12,7 +12,7 @@ from viridian_operator.api.rollout import Capacity
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.status import Candidate, Kind, Phase, Revision
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.hashing import template_hash
+from viridian_operator.decide.hashing import follows_chain, template_hash
 
 
 def swap_if_chosen(d: Draft, candidate: Candidate) -> bool:
@@ -46,7 +46,9 @@ def unswappable(d: Draft, candidate: Candidate) -> str:
     active = d.status.active
     if active is None:
         return "nothing serves yet"
-    if d.update.kind is Kind.REDEPLOY or active.template_hash != template_hash(d.spec.serving):
+    if active.chain or follows_chain(d.spec):
+        return "pods that follow a chain are not told which version to serve"
+    if d.update.kind is Kind.REDEPLOY or active.template_hash != template_hash(d.spec):
         return "the serving template has changed"
     if d.spec.serving.identity is not IdentityPolicy.DIGEST:
         return "with identity ReadinessOnly no pod tells what it has loaded"

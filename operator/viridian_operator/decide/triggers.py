@@ -5,12 +5,14 @@ from __future__ import annotations
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import Trigger
+from viridian_operator.decide.anchoring import judge_anchor
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.drifting import note_drift
 from viridian_operator.decide.due import due, next_run
 from viridian_operator.decide.following import follow
-from viridian_operator.decide.hashing import inputs_hash, revision_hash, template_hash
-from viridian_operator.decide.starting import start_pin, start_redeploy, start_training
+from viridian_operator.decide.hashing import follows_chain, inputs_hash, revision_hash, template_hash
+from viridian_operator.decide.starting import start_pin, start_redeploy, start_training, to_redeploy
+from viridian_operator.decide.tags import VERDICT
 
 
 def idle(d: Draft) -> None:
@@ -21,11 +23,14 @@ def idle(d: Draft) -> None:
     if d.spec.pin is not None:
         _pinned(d)
     elif _redeploy_due(d):
-        start_redeploy(d, Trigger(kind=Reason.TEMPLATE_CHANGED, at=d.now))
+        kind = Reason.CHAIN_NEEDED if _chainless(d) else Reason.TEMPLATE_CHANGED
+        start_redeploy(d, Trigger(kind=kind, at=d.now))
     elif d.spec.suspend:
         return
     elif d.spec.strategy is Strategy.REGISTRY:
         follow(d)
+    elif d.spec.strategy is Strategy.ONLINE:
+        _train_or_judge(d)
     else:
         _train_if_due(d)
 
@@ -63,16 +68,32 @@ def _pinned(d: Draft) -> None:
 
 
 def _redeploy_due(d: Draft) -> bool:
-    active, template = d.status.active, template_hash(d.spec.serving)
-    if active is None:
+    active, template, wanted = d.status.active, template_hash(d.spec), to_redeploy(d.spec, d.status)
+    if active is None or wanted is None:
         return False
-    if d.status.failed_revision == revision_hash(active.version, active.digest, template):
+    if d.status.failed_revision == revision_hash(wanted.version, wanted.digest, template):
         d.stalled = (Reason.REVISION_FAILED, "the new serving template failed; change it or request retry/…")
         return False
+    if _chainless(d):
+        return True
     if template == active.template_hash:
         # also after a failed one was taken back: what is wanted serves already
         d.put(seen={**d.status.seen, "template": template})
     return d.status.seen.get("template", template) != template
+
+
+def _chainless(d: Draft) -> bool:
+    """Pods that should follow a chain and do not, as after a pin or with a strategy that was another one."""
+    active, champion = d.status.active, d.status.champion
+    return follows_chain(d.spec) and active is not None and champion is not None and not active.chain
+
+
+def _train_or_judge(d: Draft) -> None:
+    """A full training waits until the trainer was told the last verdict, for it may take long."""
+    if not any(tag.key == VERDICT for tag in d.status.owed_tags):
+        _train_if_due(d)
+    if not d.running:
+        judge_anchor(d)
 
 
 def _train_if_due(d: Draft) -> None:

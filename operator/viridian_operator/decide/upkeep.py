@@ -28,6 +28,7 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.drifting import wanted_monitor
 from viridian_operator.decide.jobs import retry_at
 from viridian_operator.decide.observation import JobState, JobView, ServiceView
+from viridian_operator.decide.online import wanted_trainer
 from viridian_operator.decide.preparing import preview_size
 from viridian_operator.decide.residents import calls, should_serve
 from viridian_operator.decide.retention import unwanted_versions
@@ -53,6 +54,7 @@ def plan(d: Draft) -> tuple[Action, ...]:
         *_jobs(d),
         *wanted_jobs(d),
         *wanted_monitor(d),
+        *wanted_trainer(d),
         *_aliases(d),
         *_tags(d),
         *unwanted_versions(d),
@@ -146,8 +148,10 @@ def _tell_of_edit(d: Draft, revision: Revision) -> None:
 
 
 def _asked(d: Draft, revision: Revision) -> bool:
-    if d.running and d.update.kind is Kind.REDEPLOY:
-        return True  # the record of the active revision holds them
+    if d.running and d.update.kind is Kind.REDEPLOY and d.update.candidate:
+        active = d.status.active
+        if active and active.model == d.update.candidate.model and not active.chain:
+            return True  # the record of the active revision holds them
     registry = d.seen.registry
     known = registry.version is not None and registry.version.version == revision.version
     return known or registry.lacks(f"version:{revision.version}")

@@ -44,6 +44,7 @@ def deployment_view(
         current=int(status.get("observedGeneration") or 0) >= int(meta.get("generation") or 0),
         swappable=record is not None,
         serves=serves,
+        chain=annotations.get(names.ANNOTATION_CHAIN, ""),
     )
 
 

@@ -28,6 +28,8 @@ def identity_of(answer: Answer) -> Identity | None:
         retired=body.get("retired") is True,
         error=_error(body.get("error")),
         residents=_residents(body.get("residents")),
+        sequence=str(body.get("sequence") or ""),
+        root=str(body.get("merkleRoot") or ""),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from viridian_operator.api.follow import Follow
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.spec import ModelUpdateSpec, Strategy
-from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
+from viridian_operator.api.status import TRAINS, ModelRef, ModelUpdateStatus, Phase, Update
 from viridian_operator.decide.capacity import swaps
 from viridian_operator.decide.drifting import watches_drift
 from viridian_operator.decide.retention import retention_due
@@ -59,6 +59,8 @@ class Needs:
         Revision hash that the active Service should answer for, once it selects it.
     checks
         The revision bakes: its health checks are asked for as they become due.
+    online
+        Ask the online trainer how it stands.
     """
 
     jobs: bool = False
@@ -77,6 +79,7 @@ class Needs:
     golden: frozenset[str] = frozenset()
     service: str = ""
     checks: bool = False
+    online: bool = False
 
 
 def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool = False) -> Needs:
@@ -106,10 +109,18 @@ def needs_of(spec: ModelUpdateSpec, status: ModelUpdateStatus, *, resync: bool =
         unless_deployed=preparing.hash if preparing and not swaps(update) else "",
         unless_kept=preparing.digest if preparing and swaps(update) else "",
         identity=_identity(status, phase, green) if proven else frozenset(),
-        golden=green if proven and phase in (_GOLDEN_AFTER_FLIP if swaps(update) else _GOLDEN) else frozenset(),
+        golden=green if proven and _asks_golden(update, phase) else frozenset(),
         service=_service(status, update) if proven else "",
         checks=phase is Phase.BAKING,
+        online=status.online is not None,
     )
+
+
+def _asks_golden(update: Update | None, phase: Phase) -> bool:
+    """Who follows a chain answers with the weights of the moment, and asks the golden requests of each delta itself."""
+    if update is None or update.green is None or update.green.chain:
+        return False
+    return phase in (_GOLDEN_AFTER_FLIP if swaps(update) else _GOLDEN)
 
 
 def _newest(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> int | None:
@@ -135,7 +146,14 @@ def _version(spec: ModelUpdateSpec, status: ModelUpdateStatus, update: Update | 
         return update.green.version
     if update is None and status.owed_tags:
         return status.owed_tags[0].version
+    if update is None and status.online is not None and status.online.pending is not None:
+        return _unless_champion(status, status.online.pending)
     return ""
+
+
+def _unless_champion(status: ModelUpdateStatus, anchor: ModelRef) -> str:
+    """An anchor is read until it is judged."""
+    return "" if status.champion and status.champion.digest == anchor.digest else anchor.version
 
 
 def _follow(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> Follow | None:

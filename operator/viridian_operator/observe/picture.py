@@ -15,6 +15,7 @@ from viridian_operator.observe.children import expected_deployment, service_name
 from viridian_operator.observe.deployments import deployment_view, monitor_view
 from viridian_operator.observe.jobs import job_view
 from viridian_operator.observe.needs import Needs
+from viridian_operator.observe.online import trainer_view
 from viridian_operator.observe.pods import pod_views
 from viridian_operator.observe.services import may_use, service_view
 from viridian_operator.observe.sight import Raw, of_kind
@@ -40,6 +41,7 @@ def picture(
         taken=tuple(_taken(raw, key, uid, spec, expected_deployment(status, needs))),
         jobs=_jobs(_ours(raw, JOB.kind, key, uid), of_kind(raw, POD.kind)),
         monitor=_monitor(_ours(raw, DEPLOYMENT.kind, key, uid), key),
+        online=trainer_view(_ours(raw, DEPLOYMENT.kind, key, uid), of_kind(raw, POD.kind), key),
         deleting=bool(meta.get("deletionTimestamp")),
     )
 

@@ -43,8 +43,12 @@ def pod_views(pods: Iterable[Manifest]) -> tuple[PodView, ...]:
 def address_of(pod: Mapping[str, Any], default_port: int) -> str:
     """Base URL of a serving pod; its port is the one that it was rendered with."""
     ip = (pod.get("status") or {}).get("podIP") or ""
-    host = f"[{ip}]" if ":" in ip else ip
-    return f"http://{host}:{serving_port(pod.get('spec') or {}, default_port)}"
+    return url_of(ip, serving_port(pod.get("spec") or {}, default_port))
+
+
+def url_of(ip: str, port: int) -> str:
+    """Base URL of what listens on a port of an IPv4 or IPv6 address."""
+    return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}"
 
 
 def _holds(status: Mapping[str, Any], condition: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from viridian_operator.api.names import serves
@@ -10,11 +11,12 @@ from viridian_operator.api.serves import GOLDEN_FILE, read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import ModelUpdateStatus, Revision
 from viridian_operator.decide.capacity import swaps
-from viridian_operator.decide.observation import Identity, Observation, PodView, ServiceView
-from viridian_operator.kube.resources import CONFIG_MAP, POD, SERVICE
+from viridian_operator.decide.observation import Identity, Observation, OnlineTrainerView, PodView, ServiceView
+from viridian_operator.kube.resources import CONFIG_MAP, POD, SERVICE, Manifest
 from viridian_operator.observe.golden import Golden, ask_golden, golden_of
 from viridian_operator.observe.identity import ask_identity, ask_service
 from viridian_operator.observe.needs import Needs
+from viridian_operator.observe.online import ask_trainer, trainer_address
 from viridian_operator.observe.pods import address_of, is_serving
 from viridian_operator.observe.prober import Prober
 from viridian_operator.observe.services import service_url
@@ -31,8 +33,8 @@ async def prove(
 ) -> Observation:
     """``seen`` with the answers that this pass needs; all questions go out at the same time."""
     asking = _Asking(seen, raw, spec, status, needs, prober)
-    pods, service = await asyncio.gather(asking.pods(), asking.active_service())
-    return replace(seen, pods=pods, active_service=service)
+    pods, service, online = await asyncio.gather(asking.pods(), asking.active_service(), asking.online_trainer())
+    return replace(seen, pods=pods, active_service=service, online=online)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,14 @@ class _Asking:
         answered = await ask_service(self.prober, address) if address else None
         return replace(service, answered=answered)
 
+    async def online_trainer(self) -> OnlineTrainerView | None:
+        """The online trainer with its word, if its pod is there to give it."""
+        trainer = self.seen.online
+        address = trainer_address(of_kind(self.raw, POD.kind))
+        if trainer is None or not self.needs.online or not address:
+            return trainer
+        return replace(trainer, report=await ask_trainer(self.prober, address))
+
     def _green(self) -> Revision | None:
         return self.status.update.green if self.status.update else None
 
@@ -99,6 +109,6 @@ def record_of(raw: Raw, revision: Revision) -> Golden | None:
     return golden_of(said.golden.get(revision.digest)) if said else None
 
 
-def addresses_of(raw: Raw, port: int) -> dict[str, str]:
+def addresses_of(raw: Mapping[tuple[str, str], Manifest], port: int) -> dict[str, str]:
     """Base URL of each serving pod by its name."""
     return {pod["metadata"]["name"]: address_of(pod, port) for pod in of_kind(raw, POD.kind) if is_serving(pod)}

@@ -14,6 +14,7 @@ from viridian_operator import __version__
 from viridian_operator.api.status import Phase
 from viridian_operator.kube.resources import Key
 from viridian_operator.kube.workqueue import WorkQueue
+from viridian_operator.runtime.online_metrics import OnlineMetrics
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 #: Counts of a training's result that are shown; others of an image's own are not.
@@ -77,6 +78,7 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self.queue = QueueMetrics(registry)
+        self.online = OnlineMetrics(registry)
         self._reconciles = Counter(
             "viridian_reconcile",
             "Passes by result: success, requeue_after, error, timeout",
@@ -214,6 +216,7 @@ class Metrics:
         """``key`` no longer exists."""
         self.invariants_violated(key, ())
         self.model_stale(key, None)
+        self.online.told(key, None)
         self._uncount(self._phases.pop(key, None))
         if key in self._served:
             self._served.discard(key)

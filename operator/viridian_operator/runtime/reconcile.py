@@ -29,11 +29,14 @@ from viridian_operator.decide.step import decide, refuse
 from viridian_operator.kube.cluster import Cluster
 from viridian_operator.kube.errors import NotFound
 from viridian_operator.kube.events import EventRecorder
-from viridian_operator.kube.resources import MODEL_UPDATE, Key, ObjectRef
+from viridian_operator.kube.resources import MODEL_UPDATE, POD, Key, ObjectRef
 from viridian_operator.observe.connections import open_registry, stream_source
 from viridian_operator.observe.observer import Observer
+from viridian_operator.observe.online import trainer_address
+from viridian_operator.observe.online_watch import OnlineWatch
 from viridian_operator.observe.prober import probe_session
-from viridian_operator.observe.sight import Sight
+from viridian_operator.observe.proofs import addresses_of
+from viridian_operator.observe.sight import Sight, of_kind
 from viridian_operator.registry.errors import RegistryError
 from viridian_operator.registry.mlflow import MlflowRegistry
 from viridian_operator.registry.poller import AliasPoller
@@ -106,6 +109,7 @@ class Reconciler:
         limit, namespaces = self.settings.max_concurrent_trainings, self.settings.namespaces
         self.slots = TrainingSlots(self.cluster, limit, namespaces, self.wake)
         self.aliases = AliasPoller[Key](self.wake)
+        self.online = OnlineWatch[Key](self.wake, self.session)
 
     async def __call__(self, key: Key) -> float | None:
         """One pass; returns the seconds until the next look.
@@ -122,6 +126,7 @@ class Reconciler:
         except NotFound:
             self.poller.unwatch(key)
             self.aliases.unwatch(key)
+            self.online.unwatch(key)
             self.slots.forget(key)
             self.observer.forget(key)
             self.memory.pop(key, None)
@@ -132,6 +137,7 @@ class Reconciler:
             spec = ModelUpdateSpec.model_validate(body.get("spec") or {})
         except ValidationError as error:
             self.aliases.unwatch(key)
+            self.online.unwatch(key)
             self.observer.forget(key)
             await self._refuse(key, body, status, error)
             return None
@@ -147,6 +153,7 @@ class Reconciler:
     async def aclose(self) -> None:
         """End the questions to pods and registries and close the connections."""
         await self.aliases.aclose()
+        await self.online.aclose()
         await self.observer.aclose()
         await self.session.close()
 
@@ -178,6 +185,7 @@ class Reconciler:
         failures = await self._act(subject, decision, sight)
         await self._watch_log(subject, decision)
         await self._watch_alias(subject, decision)
+        self._watch_online(subject, decision, sight)
         wait = (decision.wake_at - now).total_seconds() if decision.wake_at else None
         return self._after(memory, wait, failures)
 
@@ -207,8 +215,9 @@ class Reconciler:
             warning = note.severity is Severity.WARNING
             self.recorder.record(subject.ref, reason=note.reason, message=note.message, warning=warning)
         self.metrics.phase(subject.key, decision.status.phase)
-        active = decision.status.active
-        self.metrics.model_event_time(subject.key, active.event_time if active else None)
+        fresh_at = decision.status.fresh_at
+        self.metrics.model_event_time(subject.key, fresh_at.timestamp() if fresh_at else None)
+        self.metrics.online.told(subject.key, decision.status.online)
         self.metrics.model_stale(subject.key, _stale(subject.spec, decision.status))
         self.metrics.invariants_violated(subject.key, decision.violated)
         self._count(subject.key, subject.status, decision.status)
@@ -281,6 +290,16 @@ class Reconciler:
             return
         interval = follow.poll_interval.total_seconds()
         self.aliases.watch(subject.key, registry, subject.spec.model.name, follow.alias, known=known, interval=interval)
+
+    def _watch_online(self, subject: Subject, decision: Decision, sight: Sight) -> None:
+        active = decision.status.active
+        if decision.status.online is None or active is None:
+            self.online.unwatch(subject.key)
+            return
+        addresses = addresses_of(sight.raw, subject.spec.serving.port)
+        ready = [pod.name for pod in sight.observation.pods_of(active.hash) if pod.ready]
+        replicas = {name: addresses[name] for name in ready if name in addresses}
+        self.online.watch(subject.key, trainer_address(of_kind(sight.raw, POD.kind)), replicas)
 
     async def _refuse(
         self, key: Key, body: Mapping[str, Any], status: ModelUpdateStatus, error: ValidationError

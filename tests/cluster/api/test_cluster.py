@@ -31,7 +31,9 @@ def model_update(namespace: str, name: str = "ctr") -> dict:
         "spec": {
             "model": {"name": "ctr"},
             "registry": {"trackingURI": "http://mlflow:5000"},
-            "strategy": "Online",
+            "strategy": "Registry",
+            "follow": {"alias": "challenger"},
+            "suspend": True,
             "serving": {
                 "replicas": 1,
                 "port": 8080,

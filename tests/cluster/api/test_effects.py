@@ -161,7 +161,9 @@ async def run(cluster: ApiCluster, apiserver: ApiServer, namespace: str) -> Pass
         "spec": {
             "model": {"name": "ctr"},
             "registry": {"trackingURI": "http://mlflow:5000"},
-            "strategy": "Online",
+            "strategy": "Registry",
+            "follow": {"alias": "challenger"},
+            "suspend": True,
             "serving": {"template": {"spec": {"containers": [{"name": "server", "image": "server:1"}]}}},
         },
     }

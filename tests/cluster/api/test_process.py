@@ -28,7 +28,9 @@ def make_model_update(apiserver: ApiServer, namespace: str, name: str = "ctr") -
         "spec": {
             "model": {"name": "ctr"},
             "registry": {"trackingURI": "http://mlflow:5000"},
-            "strategy": "Online",
+            "strategy": "Registry",
+            "follow": {"alias": "challenger"},
+            "suspend": True,
             "serving": {
                 "replicas": 1,
                 "port": 8080,

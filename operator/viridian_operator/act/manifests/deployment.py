@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from viridian_operator.act.manifests.environment import registry_variables
+from viridian_operator.act.manifests.environment import CHAIN_STORE_DIR, chain_variables, registry_variables
 from viridian_operator.act.manifests.owner import SERVING, Owner
 from viridian_operator.act.manifests.pod import (
     add_environment,
@@ -55,10 +55,11 @@ def lasting_annotations(revision: Revision) -> dict[str, str]:
     """What holds of a Deployment and its pods for as long as they live: where pods take versions, no version."""
     if not revision.swappable:
         return revision_annotations(revision)
+    followed = {names.ANNOTATION_CHAIN: revision.chain} if revision.chain else {}
     return {
         names.ANNOTATION_TEMPLATE_HASH: revision.template_hash,
         names.ANNOTATION_SERVES: names.serves(revision.deployment),
-    }
+    } | followed
 
 
 def selector(owner: Owner, revision: str) -> dict[str, str]:
@@ -101,6 +102,8 @@ def _pod(spec: ModelUpdateSpec, owner: Owner, revision: Revision) -> Manifest:
     container = main_container(pod)
     add_environment(container, registry_variables(spec.registry), override=False)
     contract = [variable(PORT_VARIABLE, str(spec.serving.port)), variable("VIRIDIAN_BUNDLE_STORE", BUNDLE_DIR)]
+    if revision.chain:
+        contract += chain_variables(spec)
     add_environment(container, contract)
     credentials = spec.registry.credentials_secret_ref
     add_environment_from(container, credentials.name if credentials else None)
@@ -122,6 +125,9 @@ def _mount(pod: Manifest, spec: ModelUpdateSpec, owner: Owner, revision: Revisio
     store = spec.serving.store
     claim = store.persistent_volume_claim.claim_name if store else None
     add_storage(pod, "viridian-bundles", BUNDLE_DIR, claim)
+    chains = spec.online.store.persistent_volume_claim if spec.online and revision.chain else None
+    if chains is not None:
+        add_storage(pod, "viridian-store", CHAIN_STORE_DIR, chains.claim_name)
 
 
 def _expose(container: Manifest, port: int) -> None:

@@ -9,17 +9,23 @@ from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import variable
 from viridian_operator.api import names
 from viridian_operator.api.base import ApiModel
+from viridian_operator.api.children import PORT_VARIABLE
 from viridian_operator.api.gate import Split
 from viridian_operator.api.spec import ModelUpdateSpec, Registry
 from viridian_operator.api.status import Kind
-from viridian_operator.decide.decision import CreateCheckJob, CreateJob
+from viridian_operator.decide.decision import CreateCheckJob, CreateJob, EnsureOnlineTrainer
 from viridian_operator.decide.hashing import canonical_json
 from viridian_operator.kube.resources import Manifest
 
 CHECKPOINT_DIR = "/var/lib/viridian/checkpoint"
+#: where a volume with chains is mounted
+CHAIN_STORE_DIR = "/var/lib/viridian/store"
+#: of the online trainer's status and metrics
+ONLINE_PORT = 8080
 
 #: ``CreateJob.task`` → ``VIRIDIAN_TASK``
 TASKS = {"train": "Train", "eval": "Evaluate"}
+_EVALUATED_AS = {Kind.FOLLOW: Kind.FULL, Kind.ANCHOR: Kind.INCREMENTAL}
 
 
 def registry_variables(registry: Registry) -> list[Manifest]:
@@ -84,6 +90,52 @@ def monitor_variables(spec: ModelUpdateSpec, owner: Owner) -> list[Manifest]:
     ]
 
 
+def chain_variables(spec: ModelUpdateSpec) -> list[Manifest]:
+    """Where chains are published and followed, with the credentials of the store."""
+    if spec.online is None:
+        return []
+    store = spec.online.store
+    address = store.url or f"file://{CHAIN_STORE_DIR}"
+    secret = store.credentials_secret_ref
+    credentials = _credentials("VIRIDIAN_STORE", secret.name) if secret else []
+    return [variable("VIRIDIAN_STORE", address), *credentials]
+
+
+def online_variables(spec: ModelUpdateSpec, owner: Owner, action: EnsureOnlineTrainer) -> list[Manifest]:
+    """What the online trainer follows and publishes; nothing in it changes with an anchor, so that none restarts it."""
+    online = spec.online
+    if online is None:
+        raise LookupError("spec.online is needed for an online trainer")
+    about = {"uid": owner.uid, "namespace": owner.namespace, "name": owner.name}
+    settings = {
+        "publishInterval": online.publish_interval_milliseconds / 1000,
+        "anchorEvery": online.anchors.every.total_seconds(),
+        "anchorEvents": online.anchors.events,
+        "window": online.window,
+        "alpha": online.test.alpha,
+        "margin": online.test.margin,
+    }
+    values: dict[str, Any] = {
+        "VIRIDIAN_UPDATE": about | {"number": 0, "attempt": 0, "kind": Kind.INCREMENTAL.value},
+        "VIRIDIAN_PARENT": _wire(action.parent),
+        "VIRIDIAN_DATA": _wire(spec.data),
+        "VIRIDIAN_TRAINING": _training(spec),
+        "VIRIDIAN_GATE": {**spec.gate.wire(), "split": Split.HOLDOUT.value, "looks": 1},
+        "VIRIDIAN_ONLINE": settings,
+    }
+    return [
+        variable("VIRIDIAN_TASK", "Online"),
+        variable("VIRIDIAN_MODEL_NAME", spec.model.name),
+        variable("VIRIDIAN_CHAIN", action.chain),
+        # a chain goes on from its own checkpoints only
+        variable("VIRIDIAN_CHECKPOINT_DIR", f"{CHECKPOINT_DIR}/{action.chain}"),
+        variable(PORT_VARIABLE, str(ONLINE_PORT)),
+        *(variable(name, canonical_json(value)) for name, value in values.items()),
+        *chain_variables(spec),
+        *_redis_credentials(spec),
+    ]
+
+
 def _url(service: str, owner: Owner) -> str:
     return f"http://{service}.{owner.namespace}:{names.SERVICE_PORT}"
 
@@ -105,8 +157,8 @@ def _update(owner: Owner, action: CreateJob) -> dict[str, Any]:
         "name": owner.name,
         "number": action.update.number,
         "attempt": action.update.attempts.number,
-        # evaluators know two kinds, and a followed version has no parent here
-        "kind": (Kind.FULL if action.update.kind is Kind.FOLLOW else action.update.kind).value,
+        # evaluators know two kinds; a followed version has no parent here, an anchor has
+        "kind": _EVALUATED_AS.get(action.update.kind, action.update.kind).value,
     }
 
 
@@ -125,10 +177,13 @@ def _redis_credentials(spec: ModelUpdateSpec) -> list[Manifest]:
     source = spec.data.source.redis_stream if spec.data else None
     if source is None or source.credentials_secret_ref is None:
         return []
-    name = source.credentials_secret_ref.name
+    return _credentials("VIRIDIAN_REDIS", source.credentials_secret_ref.name)
+
+
+def _credentials(prefix: str, secret: str) -> list[Manifest]:
     return [
-        _from_secret("VIRIDIAN_REDIS_USERNAME", name, "username", optional=True),
-        _from_secret("VIRIDIAN_REDIS_PASSWORD", name, "password", optional=False),
+        _from_secret(f"{prefix}_USERNAME", secret, "username", optional=True),
+        _from_secret(f"{prefix}_PASSWORD", secret, "password", optional=False),
     ]
 
 

@@ -15,6 +15,7 @@ TRAINING = "training"
 EVALUATION = "evaluation"
 CHECK = "health-check"
 DRIFT = "drift-monitor"
+ONLINE = "online-trainer"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ def record_data(
 def _served(spec: ModelUpdateSpec, revision: Revision, golden: str) -> dict[str, str]:
     wanted = {"model": spec.model.name, "version": revision.version, "digest": revision.digest}
     content: dict[str, Any] = {**wanted, "eventTime": revision.event_time}
+    if revision.chain:
+        content |= {"follow": True, "chain": revision.chain}
     return {REVISION_FILE: canonical_json(content), GOLDEN_FILE: golden or NO_GOLDEN}
 
 

@@ -32,6 +32,10 @@ FOLLOWS: dict[str, Any] = {
 }
 
 
+STORE: dict[str, Any] = {"store": {"url": "redis://redis:6379/1"}}
+ONLINE: dict[str, Any] = {"strategy": "Online", "trigger": {}, "online": STORE}
+
+
 def golden(identity: str) -> dict[str, Any]:
     return {
         "serving": {"identity": identity, "template": {}},
@@ -59,6 +63,9 @@ def prometheus(**changes: Any) -> dict[str, Any]:
         {"rollout": {"capacity": "HotSwap"}},
         FOLLOWS,
         FOLLOWS | {"follow": {"version": 3, "pollInterval": "5s"}},
+        ONLINE,
+        ONLINE | {"online": {"store": {"persistentVolumeClaim": {"claimName": "chains"}}}},
+        ONLINE | {"trigger": {"schedule": "0 3 * * *"}},
         golden("Digest"),
         prometheus(query="e{{previousRevision}} / e{{ revision }}", max=2),
         prometheus(query="e{{version}}", maxRatio=2),
@@ -74,7 +81,14 @@ def test_good_ones(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"strategy": "Online"}, "strategy Online is not supported yet: use Incremental, Periodic or Registry"),
+        (ONLINE | {"online": None}, "strategy Online needs online.store"),
+        (ONLINE | {"online": {"store": {}}}, "online.store names exactly one store"),
+        (ONLINE | {"online": {"store": {"url": "redis://"}}}, "online.store.url 'redis://' is no address"),
+        (ONLINE | {"trigger": {"newEvents": 9}}, "strategy Online trains on every event at once"),
+        (ONLINE | {"serving": {"identity": "ReadinessOnly", "template": {}}}, "strategy Online needs pods that tell"),
+        (ONLINE | golden("Digest"), "health check answers asks golden requests of one version"),
+        (ONLINE | health(latency={"max": 5}), "health check slow asks golden requests of one version"),
+        ({"online": STORE}, "online belongs to strategy Online"),
         (FOLLOWS | {"follow": None}, "strategy Registry follows either an alias or a version"),
         (FOLLOWS | {"follow": {"alias": "a", "version": 1}}, "strategy Registry follows either an alias or a version"),
         (FOLLOWS | {"follow": {"alias": "champion"}}, "follow.alias champion is written by Viridian itself"),
@@ -150,5 +164,5 @@ def test_bad_ones(changes: dict[str, Any], sentence: str) -> None:
 
 
 def test_all_at_once() -> None:
-    bad = spec(strategy="Online", registry={"trackingURI": "http://mlflow:port"})
+    bad = spec(strategy="Online", trigger={}, registry={"trackingURI": "http://mlflow:port"})
     assert len(problems(bad, "a" * 41)) == 3

@@ -308,7 +308,8 @@ class World:
             version = next((v for v in self.versions.values() if v.update == wanted), None)
         else:
             version = self.versions.get(wanted)
-        numbers = [int(v.update.partition("/")[2]) for v in self.versions.values() if v.update]
+        tags = [v.update.removeprefix(f"{UID}/") for v in self.versions.values()]
+        numbers = [int(tag) for tag in tags if tag.isdecimal()]
         followed = self._followed()
         return Registry(
             asked=asked,
