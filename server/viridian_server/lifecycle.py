@@ -114,7 +114,7 @@ class Server:
             raise LoadFailure("BadConfig", "revision.json says follow: set VIRIDIAN_STORE to the store to be followed")
         from viridian_server.online.following import Following  # brings torch, after the port answers
 
-        self._state.following = Following(revision.model, self._state, self._metrics, self._settings)
+        self._state.following = Following(revision, self._state, self._metrics, self._settings)
         return self._state.following.load(revision, report, stop)
 
     def _enter(self, phase: Phase) -> None:

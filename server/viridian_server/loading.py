@@ -116,7 +116,7 @@ def _from_chain_store(revision: Revision, settings: Settings, bundles: BundleSto
 
     store = open_store(settings.chain_store, os.environ)
     try:
-        fetch_anchor(store, revision.model, revision.digest, bundles.path(revision.digest))
+        fetch_anchor(store, revision.chain, revision.digest, bundles.path(revision.digest))
         return bundles.read(revision.digest)
     except Absent:
         return None

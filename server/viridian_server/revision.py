@@ -27,13 +27,14 @@ class Wanted(BaseModel):
     digest: Digest
     eventTime: float | None = None
     follow: bool = False
+    chain: Text | None = None
 
 
 @dataclass(frozen=True)
 class Revision:
     """The wanted version, and its golden requests as JSON if the directory holds any.
 
-    With ``follow`` the head of the store counts, and the version only until there is one.
+    With ``follow`` the head of a chain in the store counts, and the version only until there is one.
     """
 
     model: str
@@ -42,6 +43,12 @@ class Revision:
     event_time: float | None
     golden: Any | None
     follow: bool = False
+    named_chain: str | None = None
+
+    @property
+    def chain(self) -> str:
+        """The chain in the store that belongs to the version, named like its model unless another is given."""
+        return self.named_chain or self.model
 
 
 def read_revision(directory: Path) -> Revision:
@@ -69,7 +76,7 @@ def _read(directory: Path) -> Revision:
         raise LoadFailure("BadConfig", f"{path}: {first_problem(error)}") from None
     golden_path = directory / "golden.json"
     golden = _json(golden_path) if golden_path.exists() else None
-    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden, wanted.follow)
+    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden, wanted.follow, wanted.chain)
 
 
 def first_problem(error: ValidationError) -> str:

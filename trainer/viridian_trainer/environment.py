@@ -83,7 +83,7 @@ class EvaluateInput(Common):
 @dataclass(frozen=True)
 class OnlineInput(Common):
     """All inputs of an online training; ``parent`` is the champion, ``store`` the address of the store, and ``port``
-    that of the status, if it is wanted.
+    that of the status, if it is wanted; ``named_chain`` is "" where the chain is named like the model.
     """
 
     store: str
@@ -93,6 +93,12 @@ class OnlineInput(Common):
     seed: int
     checkpoint_dir: Path
     port: int | None = None
+    named_chain: str = ""
+
+    @property
+    def chain(self) -> str:
+        """The chain that is written."""
+        return self.named_chain or self.model_name
 
 
 def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate", "Online"]:
@@ -182,6 +188,7 @@ def read_online(env: Mapping[str, str]) -> OnlineInput:
             seed=seed,
             checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
             port=_port(env),
+            named_chain=env.get("VIRIDIAN_CHAIN", ""),
         )
     )
 

@@ -37,12 +37,12 @@ class Plan:
 
 
 class Follower:
-    """Reads the head of one model and never goes back; belongs to one thread."""
+    """Reads the head of one chain and never goes back; belongs to one thread."""
 
-    def __init__(self, store: Store, model: str) -> None:
+    def __init__(self, store: Store, chain: str) -> None:
         """Nothing is read yet."""
-        self._store, self._model = store, model
-        self._record = store.record(keys.head(model))
+        self._store, self._chain = store, chain
+        self._record = store.record(keys.head(chain))
         self._head: Head | None = None
         self._seen: str | None = None
         self._manifests: dict[str, DeltaManifest] = {}
@@ -91,7 +91,7 @@ class Follower:
         manifest = self._manifest(digest)
         if manifest.parent_root != parent_root:
             raise BrokenLink(Fault.REORDERED, digest, f"follows on root {manifest.parent_root}, not on {parent_root}")
-        return fetch_delta(self._store, self._model, digest, manifest)
+        return fetch_delta(self._store, self._chain, digest, manifest)
 
     def _accept(self, found: Versioned) -> Head:
         self._seen = found.version
@@ -112,5 +112,5 @@ class Follower:
 
     def _manifest(self, digest: str) -> DeltaManifest:
         if digest not in self._manifests:
-            self._manifests[digest] = fetch_manifest(self._store, self._model, digest)
+            self._manifests[digest] = fetch_manifest(self._store, self._chain, digest)
         return self._manifests[digest]

@@ -44,9 +44,9 @@ class GarbageCollector:
         Raises:
             Fenced: another writer holds the lease; nothing was removed.
         """
-        store, model, now = self._publisher.store, self._publisher.model, self._clock()
+        store, chain, now = self._publisher.store, self._publisher.chain, self._clock()
         store.tidy()
-        files = [*store.keys(keys.deltas(model)), *store.keys(keys.bundles(model))]
+        files = [*store.keys(keys.deltas(chain)), *store.keys(keys.bundles(chain))]
         unreferenced = self._unreferenced(files, self._kept(pinned, now))
         self._unreferenced_since = {key: self._unreferenced_since.get(key, now) for key in unreferenced}
         due = {key for key, since in self._unreferenced_since.items() if now - since >= self._grace}
@@ -62,10 +62,10 @@ class GarbageCollector:
 
     def _kept(self, pinned: Collection[str], now: float) -> set[str]:
         """Digests that head, retained heads and pins refer to; heads beyond the retention are forgotten."""
-        store, model = self._publisher.store, self._publisher.model
-        found = store.record(keys.head(model)).read()
+        store, chain = self._publisher.store, self._publisher.chain
+        found = store.record(keys.head(chain)).read()
         heads = [Head.parse(found.data)] if found else []
-        for key, head in retained_heads(store, model):
+        for key, head in retained_heads(store, chain):
             if head.replaced_at is not None and now - head.replaced_at > self._retention:
                 store.delete(key)
             else:
@@ -75,15 +75,15 @@ class GarbageCollector:
 
     def _before(self, pinned: set[str]) -> set[str]:
         """Anchors and earlier links of pinned deltas."""
-        store, model = self._publisher.store, self._publisher.model
-        names = {key.rpartition("/")[2] for key in store.keys(keys.deltas(model))}
+        store, chain = self._publisher.store, self._publisher.chain
+        names = {key.rpartition("/")[2] for key in store.keys(keys.deltas(chain))}
         if not any(f"{directory_name(digest)}.json" in names for digest in pinned):
             return set()
         manifests = {}
         for name in names:
             if _is_manifest(name):
                 digest = f"sha256:{name.removesuffix('.json')}"
-                manifests[digest] = fetch_manifest(store, model, digest)
+                manifests[digest] = fetch_manifest(store, chain, digest)
         return links_before(pinned, manifests)
 
     @staticmethod
@@ -108,7 +108,7 @@ def links_before(pinned: Collection[str], manifests: Mapping[str, DeltaManifest]
 
 
 def _digest_of(key: str) -> str:
-    """``<model>/deltas/<digest>.json`` and ``<model>/bundles/<digest>/<file>`` alike."""
+    """``<chain>/deltas/<digest>.json`` and ``<chain>/bundles/<digest>/<file>`` alike."""
     return key.split("/")[2].partition(".")[0]
 
 

@@ -57,7 +57,7 @@ class Anchor(_Part):
 
 
 class Head(_Part):
-    """All of ``<model>/head``; ``size`` is that of the payloads in bytes, only retained heads have ``replaced_at``."""
+    """All of ``<chain>/head``; ``size`` is that of the payloads in bytes, only retained heads have ``replaced_at``."""
 
     epoch: Annotated[int, Field(ge=0)]
     n: Annotated[int, Field(ge=0)]

@@ -1,4 +1,4 @@
-"""Where the parts of a model stand in a store; see docs/reference/online.md."""
+"""Where the parts of a chain stand in a store; see docs/reference/online.md."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from viridian_model.publication.head import Head
 MANIFEST = "manifest.json"
 
 
-def head(model: str) -> str:
+def head(chain: str) -> str:
     """Record of the head."""
-    return f"{model}/head"
+    return f"{chain}/head"
 
 
-def writer(model: str) -> str:
+def writer(chain: str) -> str:
     """Record of the lease."""
-    return f"{model}/writer"
+    return f"{chain}/writer"
 
 
-def heads(model: str) -> str:
+def heads(chain: str) -> str:
     """Folder of retained heads."""
-    return f"{model}/heads"
+    return f"{chain}/heads"
 
 
-def retained(model: str, head: Head) -> str:
+def retained(chain: str, head: Head) -> str:
     """A retained head."""
-    return f"{heads(model)}/{head.sequence}-{head.token}"
+    return f"{heads(chain)}/{head.sequence}-{head.token}"
 
 
-def deltas(model: str) -> str:
+def deltas(chain: str) -> str:
     """Folder of deltas."""
-    return f"{model}/deltas"
+    return f"{chain}/deltas"
 
 
-def manifest(model: str, digest: str) -> str:
+def manifest(chain: str, digest: str) -> str:
     """Manifest of a delta."""
-    return f"{deltas(model)}/{directory_name(digest)}.json"
+    return f"{deltas(chain)}/{directory_name(digest)}.json"
 
 
-def payload(model: str, digest: str) -> str:
+def payload(chain: str, digest: str) -> str:
     """Payload of a delta."""
-    return f"{deltas(model)}/{directory_name(digest)}.safetensors"
+    return f"{deltas(chain)}/{directory_name(digest)}.safetensors"
 
 
-def golden(model: str, digest: str) -> str:
+def golden(chain: str, digest: str) -> str:
     """Golden requests of a delta."""
-    return f"{deltas(model)}/{directory_name(digest)}.golden.json"
+    return f"{deltas(chain)}/{directory_name(digest)}.golden.json"
 
 
-def bundles(model: str) -> str:
+def bundles(chain: str) -> str:
     """Folder of anchors."""
-    return f"{model}/bundles"
+    return f"{chain}/bundles"
 
 
-def bundle_file(model: str, digest: str, name: str) -> str:
+def bundle_file(chain: str, digest: str, name: str) -> str:
     """A file of an anchor."""
-    return f"{bundles(model)}/{directory_name(digest)}/{name}"
+    return f"{bundles(chain)}/{directory_name(digest)}/{name}"

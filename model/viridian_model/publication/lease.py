@@ -1,4 +1,4 @@
-"""The lease of the writer of a model.
+"""The lease of the writer of a chain.
 
 The lease keeps writers from taking turns; it is the token in the head that keeps a slow or cut-off one from doing
 harm, so that clocks of different hosts may differ (a difference only shortens or lengthens the wait for a dead writer).
@@ -34,10 +34,10 @@ class _Term(BaseModel):
 
 
 class Lease:
-    """Record ``<model>/writer``."""
+    """Record ``<chain>/writer``."""
 
-    def __init__(self, store: Store, model: str, holder: str, ttl: float, clock: Callable[[], float]) -> None:
-        self._record, self._holder, self._ttl, self._clock = store.record(keys.writer(model)), holder, ttl, clock
+    def __init__(self, store: Store, chain: str, holder: str, ttl: float, clock: Callable[[], float]) -> None:
+        self._record, self._holder, self._ttl, self._clock = store.record(keys.writer(chain)), holder, ttl, clock
         self.token = 0
 
     def take(self, above: int) -> int:

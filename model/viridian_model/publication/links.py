@@ -27,35 +27,35 @@ class BrokenLink(Exception):
         self.fault, self.digest = fault, digest
 
 
-def put_delta(store: Store, model: str, delta: Delta) -> None:
+def put_delta(store: Store, chain: str, delta: Delta) -> None:
     """Write a delta, the manifest last; what stands there already is left."""
-    store.put_new(keys.payload(model, delta.digest), delta.payload)
+    store.put_new(keys.payload(chain, delta.digest), delta.payload)
     if delta.golden is not None:
-        store.put_new(keys.golden(model, delta.digest), delta.golden)
-    store.put_new(keys.manifest(model, delta.digest), delta.manifest.encode())
+        store.put_new(keys.golden(chain, delta.digest), delta.golden)
+    store.put_new(keys.manifest(chain, delta.digest), delta.manifest.encode())
 
 
-def fetch_manifest(store: Store, model: str, digest: str) -> DeltaManifest:
+def fetch_manifest(store: Store, chain: str, digest: str) -> DeltaManifest:
     """Fetch and verify the manifest of a delta.
 
     Raises:
         BrokenLink: it is missing or corrupted.
     """
-    data = _get(store, keys.manifest(model, digest), digest)
+    data = _get(store, keys.manifest(chain, digest), digest)
     try:
         return read_manifest(data, digest)
     except BundleError as error:
         raise BrokenLink(Fault.CORRUPTED, digest, error.message) from error
 
 
-def fetch_delta(store: Store, model: str, digest: str, manifest: DeltaManifest) -> Delta:
+def fetch_delta(store: Store, chain: str, digest: str, manifest: DeltaManifest) -> Delta:
     """Fetch the other files of a delta and verify them.
 
     Raises:
         BrokenLink: one is missing, corrupted or truncated.
     """
-    payload = _get(store, keys.payload(model, digest), digest)
-    golden = _get(store, keys.golden(model, digest), digest) if manifest.golden else None
+    payload = _get(store, keys.payload(chain, digest), digest)
+    golden = _get(store, keys.golden(chain, digest), digest) if manifest.golden else None
     try:
         return read_delta(digest, manifest, payload, golden)
     except DigestMismatch as error:

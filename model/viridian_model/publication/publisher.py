@@ -1,4 +1,4 @@
-"""The one writer of a model: lease, fencing token, publication."""
+"""The one writer of a chain: lease, fencing token, publication."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _TRIES = 10
 
 
 class Publisher:
-    """Holds the lease of a model and is the only one whose publications count; belongs to one thread.
+    """Holds the lease of a chain and is the only one whose publications count; belongs to one thread.
 
     After `StoreUnavailable` make the same call again: whatever became of the first try, it takes effect once.
     """
 
     def __init__(
-        self, store: Store, model: str, holder: str, *, ttl: float = 15.0, clock: Callable[[], float] = time.time
+        self, store: Store, chain: str, holder: str, *, ttl: float = 15.0, clock: Callable[[], float] = time.time
     ) -> None:
         """``holder`` is the name of this process, under which it finds its own lease again after a restart; ``ttl`` is
         how long the lease lasts without `renew`, in seconds."""
-        self.store, self.model = store, model
-        self._clock, self._lease = clock, Lease(store, model, holder, ttl, clock)
-        self._record = store.record(keys.head(model))
+        self.store, self.chain = store, chain
+        self._clock, self._lease = clock, Lease(store, chain, holder, ttl, clock)
+        self._record = store.record(keys.head(chain))
         self._head: Head | None = None
         self._version: str | None = None
 
@@ -82,7 +82,7 @@ class Publisher:
             Fenced: this writer was followed by another, or the head was reverted.
             Absent: the anchor is not in the store.
         """
-        self.store.get(keys.bundle_file(self.model, anchor.digest, keys.MANIFEST))
+        self.store.get(keys.bundle_file(self.chain, anchor.digest, keys.MANIFEST))
         return self._replace(
             Head(
                 epoch=(self._head.epoch if self._head else 0) + 1,
@@ -111,7 +111,7 @@ class Publisher:
             raise HeadError(f"the delta follows on root {manifest.parent_root}, the head is {head.root}")
         if len(head.chain) == MAX_LINKS:
             raise HeadError(f"the chain has {MAX_LINKS} links: compact it, or begin an epoch")
-        put_delta(self.store, self.model, delta)
+        put_delta(self.store, self.chain, delta)
         return self._replace(
             head.but(
                 n=head.n + 1,
@@ -137,16 +137,16 @@ class Publisher:
         if len(old) < 2:
             return head
         deltas = [
-            fetch_delta(self.store, self.model, each, fetch_manifest(self.store, self.model, each)) for each in old
+            fetch_delta(self.store, self.chain, each, fetch_manifest(self.store, self.chain, each)) for each in old
         ]
         merged = merge(deltas)
-        put_delta(self.store, self.model, merged)
+        put_delta(self.store, self.chain, merged)
         saved = sum(delta.manifest.payload.size for delta in deltas) - merged.manifest.payload.size
         return self._replace(head.but(chain=(merged.digest, *kept), size=head.size - saved), retain=True)
 
     def _required(self) -> Head:
         if self._head is None:
-            raise HeadError(f"{self.model} has no head yet: begin an epoch with an anchor")
+            raise HeadError(f"{self.chain} has no head yet: begin an epoch with an anchor")
         return self._head
 
     def _read(self) -> None:
@@ -170,7 +170,7 @@ class Publisher:
         if self._head is not None:
             check_follows(self._head, head)
             if retain:
-                put_retained(self.store, self.model, self._head, self._clock())
+                put_retained(self.store, self.chain, self._head, self._clock())
         try:
             self._version = self._record.compare_and_set(self._version, head.encode())
         except Conflict:
@@ -189,6 +189,6 @@ class Publisher:
         return there
 
 
-def put_retained(store: Store, model: str, head: Head, now: float) -> None:
+def put_retained(store: Store, chain: str, head: Head, now: float) -> None:
     """Keep a head that something else than the next delta takes the place of."""
-    store.put_new(keys.retained(model, head), head.but(replaced_at=now).encode())
+    store.put_new(keys.retained(chain, head), head.but(replaced_at=now).encode())

@@ -17,7 +17,7 @@ ANCHOR = "anchor"
 _TRIES = 10
 
 
-def revert(store: Store, model: str, to: str, reason: str, *, clock: Callable[[], float] = time.time) -> Head:
+def revert(store: Store, chain: str, to: str, reason: str, *, clock: Callable[[], float] = time.time) -> Head:
     """Make an older state the head, with a higher epoch and token; whoever may write the store may call it.
 
     Args:
@@ -30,40 +30,40 @@ def revert(store: Store, model: str, to: str, reason: str, *, clock: Callable[[]
         Conflict: others kept writing the head.
         BrokenLink, Absent: what the state consists of is not in the store.
     """
-    record = store.record(keys.head(model))
+    record = store.record(keys.head(chain))
     for _ in range(_TRIES):
         found = record.read()
         if found is None:
-            raise HeadError(f"{model} has no head yet")
+            raise HeadError(f"{chain} has no head yet")
         head = Head.parse(found.data)
-        reverted = _older(store, model, head, to).but(
+        reverted = _older(store, chain, head, to).but(
             epoch=head.epoch + 1, token=head.token + 1, published_at=clock(), reason=reason
         )
-        put_retained(store, model, head, clock())
+        put_retained(store, chain, head, clock())
         try:
             record.compare_and_set(found.version, reverted.encode())
         except Conflict:
             continue
         return reverted
-    raise Conflict(f"others kept writing the head of {model}")
+    raise Conflict(f"others kept writing the head of {chain}")
 
 
-def retained_heads(store: Store, model: str) -> Iterator[tuple[str, Head]]:
+def retained_heads(store: Store, chain: str) -> Iterator[tuple[str, Head]]:
     """Read the retained heads and their keys."""
-    for key in store.keys(keys.heads(model)):
+    for key in store.keys(keys.heads(chain)):
         yield key, Head.parse(store.get(key))
 
 
-def _older(store: Store, model: str, head: Head, to: str) -> Head:
+def _older(store: Store, chain: str, head: Head, to: str) -> Head:
     """Return a head of which anchor, chain, n and root are those of ``to``."""
     if to == ANCHOR:
-        return _cut(store, model, head, 0)
+        return _cut(store, chain, head, 0)
     if (links := _links_to(head, to)) is not None:
-        return _cut(store, model, head, links)
-    retained = sorted((each for _, each in retained_heads(store, model)), key=lambda each: each.sequence)
+        return _cut(store, chain, head, links)
+    retained = sorted((each for _, each in retained_heads(store, chain)), key=lambda each: each.sequence)
     for candidate in retained:
         if (links := _links_to(candidate, to)) is not None:
-            return _cut(store, model, candidate, links)
+            return _cut(store, chain, candidate, links)
     there = ", ".join(f"{each.sequence} on {each.anchor.digest}" for each in (*retained, head))
     raise HeadError(f"nothing leads to {to} any more; there is what leads to {there}")
 
@@ -75,14 +75,14 @@ def _links_to(head: Head, to: str) -> int | None:
     return head.links_at(wanted.n) if head.epoch == wanted.epoch else None
 
 
-def _cut(store: Store, model: str, head: Head, links: int) -> Head:
+def _cut(store: Store, chain: str, head: Head, links: int) -> Head:
     """The state after the first ``links`` links of a head."""
-    dropped = sum(fetch_manifest(store, model, digest).payload.size for digest in head.chain[links:])
+    dropped = sum(fetch_manifest(store, chain, digest).payload.size for digest in head.chain[links:])
     n = head.n - len(head.chain) + links if links else 0
     cut: dict[str, Any] = {"n": n, "chain": head.chain[:links], "size": head.size - dropped, "replaced_at": None}
     if links == 0:
-        bundle = json.loads(store.get(keys.bundle_file(model, head.anchor.digest, keys.MANIFEST)))
+        bundle = json.loads(store.get(keys.bundle_file(chain, head.anchor.digest, keys.MANIFEST)))
         trained = {"trained_to": bundle["trainedTo"], "event_time": bundle.get("eventTime")}
         return head.but(root=head.anchor.root, **cut, **trained)
-    last = fetch_manifest(store, model, head.chain[links - 1])
+    last = fetch_manifest(store, chain, head.chain[links - 1])
     return head.but(root=last.root, trained_to=last.trained_to, event_time=last.event_time, **cut)

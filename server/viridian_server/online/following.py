@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from dataclasses import replace
 
 from viridian_model.publication.follower import Follower
 from viridian_model.publication.head import Anchor, Head, HeadError
@@ -35,13 +36,15 @@ _STOP_SECONDS = 5.0
 
 
 class Following:
-    """Follows the head of one model: `load`, then `start`, in the end `close`."""
+    """Follows the head of one chain: `load`, then `start`, in the end `close`."""
 
-    def __init__(self, model: str, state: ServerState, metrics: Metrics, settings: Settings) -> None:
-        self._model, self._state, self._metrics, self._settings = model, state, metrics, settings
+    def __init__(self, revision: Revision, state: ServerState, metrics: Metrics, settings: Settings) -> None:
+        """``revision`` says of which model, and in which chain."""
+        self._revision, self._state, self._metrics, self._settings = revision, state, metrics, settings
+        chain = revision.chain
         self._store = open_store(settings.chain_store, os.environ)
-        self._follower = Follower(self._store, model)
-        self._links = LinkIndex(self._store, model)
+        self._follower = Follower(self._store, chain)
+        self._links = LinkIndex(self._store, chain)
         self.residents = ChainResidents(state.residents, metrics.serve)
         self._reacher = Reacher(
             self._follower,
@@ -53,7 +56,7 @@ class Following:
         )
         mender = Mender(self.residents, self._links, self._reacher.rebuild)
         self.checker = Checker(socket.gethostname(), self.residents, mender, metrics, self._judge)
-        self._reverter = Reverter(self._store, model, self.residents, metrics)
+        self._reverter = Reverter(self._store, chain, self.residents, metrics)
         self._stop, self._check_now = threading.Event(), threading.Event()
         self._report: Report = lambda _: None
         self._target: Head | None = None
@@ -123,7 +126,8 @@ class Following:
         return snapshot, snapshot
 
     def _load_anchor(self, anchor: Anchor) -> ChainSnapshot:
-        return self._load_revision(Revision(self._model, anchor.version, anchor.digest, None, None))
+        wanted = replace(self._revision, version=anchor.version, digest=anchor.digest, event_time=None, golden=None)
+        return self._load_revision(wanted)
 
     def _load_revision(self, revision: Revision) -> ChainSnapshot:
         return ChainSnapshot.of_bundle(load(revision, self._settings, self._report, self._stop))

@@ -84,8 +84,8 @@ class Link:
 class LinkIndex:
     """The links that this replica has applied."""
 
-    def __init__(self, store: Store, model: str) -> None:
-        self._store, self._model = store, model
+    def __init__(self, store: Store, chain: str) -> None:
+        self._store, self._chain = store, chain
         self._links: dict[str, Link] = {}
 
     def learn(self, delta: Delta) -> None:
@@ -103,14 +103,14 @@ class LinkIndex:
     def open(self, digest: str) -> tuple[Link, File]:
         """Return a link and its file."""
         link = self._links.get(digest) or self._fetched(digest)
-        return link, File(self._store, keys.payload(self._model, digest), link.header)
+        return link, File(self._store, keys.payload(self._chain, digest), link.header)
 
     def open_anchor(self, digest: str) -> File:
         """Return the weights of an anchor."""
-        return File(self._store, keys.bundle_file(self._model, digest, WEIGHTS))
+        return File(self._store, keys.bundle_file(self._chain, digest, WEIGHTS))
 
     def _fetched(self, digest: str) -> Link:
-        key = keys.payload(self._model, digest)
+        key = keys.payload(self._chain, digest)
         length = int.from_bytes(self._store.get_range(key, 0, _LENGTH_BYTES), "little")
         header = self._store.get_range(key, _LENGTH_BYTES, min(length, _LARGEST_HEADER))
         file = File(self._store, key, header)

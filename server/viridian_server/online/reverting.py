@@ -32,8 +32,8 @@ class Owed:
 class Reverter:
     """Reverts by pointer where it can, and owes the record until the store has it."""
 
-    def __init__(self, store: Store, model: str, residents: ChainResidents, metrics: Metrics) -> None:
-        self._store, self._model, self._residents, self._metrics = store, model, residents, metrics
+    def __init__(self, store: Store, chain: str, residents: ChainResidents, metrics: Metrics) -> None:
+        self._store, self._chain, self._residents, self._metrics = store, chain, residents, metrics
         self._recording = threading.Lock()
         self._owed: Owed | None = None
 
@@ -54,7 +54,7 @@ class Reverter:
                 self._residents.swap(target)
         self._metrics.reverts.inc()
         if target is None:
-            self._reached(revert(self._store, self._model, to, reason))
+            self._reached(revert(self._store, self._chain, to, reason))
             return True
         return self.record()
 
@@ -82,7 +82,7 @@ class Reverter:
             if owed is None or owed.recorded:
                 return True
             try:
-                revert(self._store, self._model, owed.to, owed.reason)
+                revert(self._store, self._chain, owed.to, owed.reason)
             except StoreError as error:
                 log.warning("a revert is not recorded yet", extra={"to": owed.to, "error": str(error)})
                 return False

@@ -28,10 +28,10 @@ BODY = json.dumps({"id": "r1", "inputs": INPUTS})
 class LiveTrainer:
     """Begins an epoch with the sample bundle; every `publish` changes rows, a tensor, and now and then adds ids."""
 
-    def __init__(self, url: str, folder: Path, *, seed: int = 1) -> None:
-        self.store = open_store(url, {})
+    def __init__(self, url: str, folder: Path, *, seed: int = 1, chain: str = "ctr") -> None:
+        self.store, self.chain = open_store(url, {}), chain
         self._random = np.random.default_rng(seed)
-        self.publisher = Publisher(self.store, "ctr", "trainer")
+        self.publisher = Publisher(self.store, chain, "trainer")
         self.publisher.acquire()
         self.offline: dict[str, Any] = {}
         self.begin(folder, seed=seed)
@@ -41,7 +41,7 @@ class LiveTrainer:
         folder.mkdir(exist_ok=True)
         self.digest = write(folder / f"anchor-{seed}", seed=seed)
         self.model = make_model(seed=seed)[1]
-        self.anchor = put_anchor(self.store, "ctr", version, folder / f"anchor-{seed}")
+        self.anchor = put_anchor(self.store, self.chain, version, folder / f"anchor-{seed}")
         head = self.publisher.begin_epoch(self.anchor, trained_to={"0": "36@4-0"}, event_time=1732453000.5)
         self.builder = DeltaBuilder("ctr", self.digest, state_of(self.model).copy())
         self._known(head)

@@ -21,8 +21,8 @@ from viridian_server.revision import Revision
 def new_replica(site: Site, store_url: str, trainer: LiveTrainer) -> Iterator[Callable[..., Replica]]:
     made: list[Replica] = []
 
-    def make(**env: str) -> Replica:
-        made.append(Replica(site, store_url, **env))
+    def make(chain: str | None = None, **env: str) -> Replica:
+        made.append(Replica(site, store_url, chain=chain, **env))
         return made[-1].start()
 
     yield make
@@ -95,6 +95,23 @@ def _publish_without(trainer: LiveTrainer, built: Any, key: str) -> Any:
     head = trainer.publisher.publish(built.delta)
     trainer.store.delete(key)
     return head
+
+
+def test_a_model_may_have_several_chains_that_know_nothing_of_each_other(
+    new_replica: Callable[..., Replica], trainer: LiveTrainer, store_url: str, tmp_path: Path
+) -> None:
+    other = LiveTrainer(store_url, tmp_path / "other", seed=2, chain="ctr-2")
+    before, after = new_replica(), new_replica(chain="ctr-2")
+    before.reaches(trainer.publish().sequence)
+    after.reaches(other.publish().sequence)
+    after.reaches(other.publish().sequence)
+    assert before.answers() == trainer.offline["1.1"]
+    assert after.answers() == other.offline["1.2"]
+    assert after.following.revert("1.1", "worse") is True
+    after.reaches("2.1")
+    assert before.sequence == "1.1"
+    before.reaches(trainer.publish().sequence)
+    assert before.answers() == trainer.offline["1.2"], "its writer was not fenced by the other chain"
 
 
 def test_a_delta_that_answers_otherwise_is_refused(replica: Replica, trainer: LiveTrainer) -> None:

@@ -22,6 +22,9 @@ from viridian_model.bundle import read_bundle
 from viridian_model.canonical import canonical_json
 from viridian_model.chain.change import Change, TableChange
 from viridian_model.ids import FREED
+from viridian_model.publication import keys
+from viridian_model.publication.head import Head
+from viridian_model.publication.links import fetch_manifest
 from viridian_model.publication.publisher import Publisher
 from viridian_model.publication.reverting import revert
 from viridian_model.served import state_of
@@ -89,6 +92,18 @@ def test_the_status_is_served_with_metrics_of_both_models(site: Site) -> None:
 
 def anchored(events: int) -> Online:
     return Online(publish_interval=0.02, anchor_every=3600, anchor_events=events)
+
+
+def test_a_chain_may_have_a_name_of_its_own_and_is_of_the_same_model(site: Site) -> None:
+    site.append(FIRST, 100)
+    site.run(site.task(named_chain="ctr-2"), site.caught_up)
+    assert site.head is None
+    with site.store() as store:
+        found = store.record(keys.head("ctr-2")).read()
+        assert found is not None
+        head = Head.parse(found.data)
+        assert fetch_manifest(store, "ctr-2", head.chain[-1]).model == "ctr"
+    assert head.trained_to == site.log.heads()
 
 
 def test_an_anchor_that_passes_is_registered_and_the_chain_restarts_from_it(site: Site) -> None:

@@ -206,7 +206,7 @@ class Anchors:
         if found.tags.get(registry.DIGEST) != written.digest:
             raise BadData(f"version {found.version} is registered as {update.tag} with another digest")
         check_adoptable(found, written.window.canonical(), parent)
-        return found, put_anchor(store, self._task.model_name, found.version, self.path(written.digest))
+        return found, put_anchor(store, self._task.chain, found.version, self.path(written.digest))
 
     def _register(self, written: Written, bundle: Bundle, parent: str, versions: Registry) -> Registered:
         update, task = self.update(written.sequence), self._task

@@ -62,9 +62,11 @@ class Publication:
     Any call may raise ``Fenced``: somebody else wrote the head, or took the lease.
     """
 
-    def __init__(self, publisher: Publisher, pause: Pause, lease: float = LEASE_SECONDS) -> None:
-        """``lease`` is how long the lease of ``publisher`` lasts, in seconds; ``pause`` waits between two tries."""
-        self._publisher, self._pause, self._renew_after = publisher, pause, lease / 3
+    def __init__(self, publisher: Publisher, model: str, pause: Pause, lease: float = LEASE_SECONDS) -> None:
+        """``model`` is what deltas say that they are of, ``lease`` how long the lease of ``publisher`` lasts, in
+        seconds; ``pause`` waits between two tries.
+        """
+        self._publisher, self._model, self._pause, self._renew_after = publisher, model, pause, lease / 3
         self._thread = ThreadPoolExecutor(1, "publisher")
         self._running: Future[Head] | None = None
         self._built: Built | None = None
@@ -113,7 +115,7 @@ class Publication:
     def serve(self, anchor: str, served: ModelState) -> None:
         """From here on deltas are built against ``served``, the state of the head, on the anchor of a digest."""
         self._drop()
-        self._builder = DeltaBuilder(self._publisher.model, anchor, served)
+        self._builder = DeltaBuilder(self._model, anchor, served)
         if self.head is None or self._builder.root != self.head.root:
             raise RuntimeError("the state that deltas are built against is not that of the head")
 
@@ -127,9 +129,8 @@ class Publication:
     def revert(self, reason: str) -> Head:
         """Bring all readers back to the anchor of the head, and take the lease again with a higher token."""
         self._drop()
-        store, model = self._publisher.store, self._publisher.model
-
-        self._patiently(lambda: revert(store, model, ANCHOR, reason))
+        store, chain = self._publisher.store, self._publisher.chain
+        self._patiently(lambda: revert(store, chain, ANCHOR, reason))
         self.head = head = self._patiently(self._publisher.acquire)
         if head is None:
             raise RuntimeError("the head is gone from the store")

@@ -57,8 +57,8 @@ def train_online(
     judge: Judge = OperatorJudge(versions, task.model_name)
     if local:
         judge = LocalJudge(task, log, versions, anchors)
-    publisher = Publisher(store, task.model_name, checkpoints.holder, ttl=lease)
-    publication = Publication(publisher, stop.pause, lease)
+    publisher = Publisher(store, task.chain, checkpoints.holder, ttl=lease)
+    publication = Publication(publisher, task.model_name, stop.pause, lease)
     desk = Desk(anchors, store, versions, judge)
     work = Work(task, log, store, versions, checkpoints, publication, desk, anchors, status, prequential, stop.pause)
     try:

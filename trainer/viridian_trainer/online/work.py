@@ -188,7 +188,7 @@ class Work:
         path = self._anchors.path(ref.digest)
         try:
             if not path.exists():
-                patiently(lambda: fetch_anchor(self._store, self._task.model_name, ref.digest, path), self._pause)
+                patiently(lambda: fetch_anchor(self._store, self._task.chain, ref.digest, path), self._pause)
             return Champion(ref.version, self._anchors.bundle(ref.digest))
         except Absent:
             return Champion(ref.version, self._registered(ref))
@@ -357,8 +357,8 @@ class Work:
         """Begin an epoch at the champion, and bring readers to the present weights with its first delta."""
         champion = self.branch.champion
         manifest = champion.bundle.manifest
-        store, model, folder = self._store, self._task.model_name, champion.bundle.directory
-        anchor = patiently(lambda: put_anchor(store, model, champion.version, folder), self._pause)
+        store, chain, folder = self._store, self._task.chain, champion.bundle.directory
+        anchor = patiently(lambda: put_anchor(store, chain, champion.version, folder), self._pause)
         head = self._publication.begin_epoch(anchor, dict(manifest.trained_to), manifest.event_time)
         self.standing.epoch, self.standing.catching_up, self.standing.shadow_anchors = head.epoch, None, 0
         self._serve_champion()
