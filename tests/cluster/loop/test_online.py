@@ -1,0 +1,145 @@
+"""Strategy ``Online`` for real: a trainer that publishes to pods which answer callers all the time, as one story."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from loop.appending import Stream
+from loop.callers import Caller
+from loop.following import Following
+from loop.installing import LOG_URL
+from loop.manifests import NAME
+from loop.registry import mlflow
+from loop.serving import condition, ended, last_number, serve_first, served
+from loop.space import Space
+from loop.waiting import until
+
+REPLICAS = 2
+STORE = {"url": LOG_URL.removesuffix("0") + "1"}
+#: events after which an anchor is made, and on which it is judged
+ANCHOR, JUDGED = 600, 300
+#: what a test may wait for that takes the trainer a second
+LIMIT = 120
+
+
+@pytest.fixture(scope="module")
+def calling(space: Space, stream: Stream) -> Iterator[Caller]:
+    """The first model serves and is trained further; somebody calls it."""
+    online = {"store": STORE, "anchors": {"every": "1h", "events": ANCHOR}, "test": {"alpha": 0.05, "margin": 0.002}}
+    serve_first(
+        space,
+        stream,
+        strategy="Online",
+        trigger=None,
+        online=online,
+        gate={"margin": 0.2, "minEvents": JUDGED, "onInconclusive": None},
+        serving={"replicas": REPLICAS},
+        rollout={"healthChecks": [{"name": "ready", "readyPercent": 100}]},
+    )
+    caller = Caller(space, {})
+    yield caller
+    caller.stop()
+
+
+def publishing(space: Space) -> bool:
+    return condition(space.status(NAME), "OnlineTraining").get("status") == "True"
+
+
+def told(space: Space) -> dict[str, Any]:
+    found: dict[str, Any] = space.status(NAME).get("online") or {}
+    return found
+
+
+def at_head(space: Space) -> bool:
+    """All events are trained on, and every replica answers with the newest sequence."""
+    online = told(space)
+    sequences = {each["sequence"] for each in online.get("replicas") or []}
+    return online.get("lagEvents") == 0 and sequences == {online.get("sequence")} and publishing(space)
+
+
+def at_anchor(space: Space) -> bool:
+    """Every replica answers with an anchor and no delta."""
+    replicas = told(space).get("replicas") or []
+    return len(replicas) == REPLICAS and all(each["sequence"].endswith(".0") for each in replicas)
+
+
+def test_events_reach_every_replica(space: Space, stream: Stream, calling: Caller) -> None:
+    until(lambda: publishing(space), LIMIT, "the online trainer to publish")
+    before, pods = calling.counters(), served(space)
+    stream.append(200)
+    until(lambda: at_head(space), LIMIT, "every replica at the head")
+    replicas = told(space)["replicas"]
+    assert len(replicas) == REPLICAS
+    assert len({each["root"] for each in replicas}) == 1
+    assert served(space) == pods, "nothing was restarted or switched"
+    assert calling.since(before)["failed"] == 0
+
+
+def test_an_anchor_that_passes_is_champion_and_disturbs_nobody(
+    space: Space, stream: Stream, calling: Caller, following: Following
+) -> None:
+    before, pods, number = calling.counters(), served(space), last_number(space) + 1
+    stream.append(ANCHOR)
+    until(lambda: told(space).get("pending"), LIMIT, "an anchor")
+    stream.append(JUDGED)
+    record, status = ended(following, number)
+    assert (record["kind"], record["phase"]) == ("Anchor", "Succeeded"), record["message"]
+    assert status["champion"]["version"] == status["active"]["version"] == record["version"]
+    with mlflow(space.tools) as registry:
+        until(
+            lambda: registry.aliases(space.name).get("champion") == record["version"], LIMIT, "the alias to be written"
+        )
+        tags = registry.version(space.name, record["version"])["tags"]
+    assert (tags["viridian.verdict"], tags["viridian.kind"]) == ("Pass", "Anchor")
+    until(lambda: {each["version"] for each in told(space)["replicas"]} == {record["version"]}, LIMIT, "a new epoch")
+    assert served(space).pods == pods.pods
+    counted = calling.since(before)
+    assert (counted["failed"], counted["mixed"]) == (0, 0)
+
+
+def test_a_trainer_that_is_lost_goes_on_and_serving_does_not_notice(
+    space: Space, stream: Stream, calling: Caller
+) -> None:
+    before = calling.counters()
+    space.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=online-trainer", "--grace-period=0", "--force")
+    stream.append(100)
+    until(lambda: at_head(space), LIMIT, "every replica at the head again")
+    assert calling.since(before)["failed"] == 0
+
+
+def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
+    space: Space, stream: Stream, calling: Caller, following: Following
+) -> None:
+    before, number = calling.counters(), last_number(space) + 1
+    space.request(NAME, "rollback")
+    until(lambda: at_anchor(space), LIMIT, "every replica at the champion")
+    assert condition(space.status(NAME), "OnlineTraining")["reason"] == "Shadow"
+    stream.append(ANCHOR)
+    until(lambda: told(space).get("pending"), LIMIT, "an anchor of the shadow")
+    stream.append(JUDGED)
+    record, _ = ended(following, number)
+    assert (record["kind"], record["phase"]) == ("Anchor", "Succeeded"), record["message"]
+    until(lambda: publishing(space), LIMIT, "the trainer to publish again")
+    assert calling.since(before)["failed"] == 0
+
+
+def test_what_a_bad_stretch_taught_is_stopped_and_taken_back(space: Space, stream: Stream, calling: Caller) -> None:
+    before, reverts = calling.counters(), told(space)["reverts"]
+    stream.append(JUDGED, flipped=True)
+    stream.append(JUDGED)
+    until(lambda: told(space)["reverts"] > reverts, LIMIT, "the sequential test to stop publication")
+    until(lambda: at_anchor(space), LIMIT, "every replica at the champion")
+    assert "worse than the champion" in condition(space.status(NAME), "OnlineTraining")["message"]
+    counted = calling.since(before)
+    assert (counted["failed"], counted["mixed"]) == (0, 0)
+
+
+def test_the_trainer_goes_when_nothing_more_is_to_be_trained(space: Space, calling: Caller) -> None:
+    before = calling.counters()
+    space.kubectl("patch", "mu", NAME, "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    space.wait_for(f"deployment/{NAME}-online", "delete", 60)
+    assert condition(space.status(NAME), "Ready")["status"] == "True"
+    assert calling.since(before)["failed"] == 0
