@@ -120,7 +120,7 @@ def _from_chain_store(revision: Revision, settings: Settings, bundles: BundleSto
         return bundles.read(revision.digest)
     except Absent:
         return None
-    except (StoreError, BundleError) as error:
+    except (StoreError, BundleError, ValueError) as error:  # the latter where the model's name is none of a chain
         log.warning("not fetched from the store of deltas", extra={"digest": revision.digest, "error": str(error)})
         return None
     finally:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from viridian_model.store.keys import checked_part
 from viridian_server.failure import LoadFailure
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=250)]
@@ -27,14 +28,16 @@ class Wanted(BaseModel):
     digest: Digest
     eventTime: float | None = None
     follow: bool = False
-    chain: Text | None = None
+    # A default is not checked: what is written here names something, null and "" are no way to leave it out.
+    chain: Text = ""
 
 
 @dataclass(frozen=True)
 class Revision:
     """The wanted version, and its golden requests as JSON if the directory holds any.
 
-    With ``follow`` the head of a chain in the store counts, and the version only until there is one.
+    With ``follow`` the head of the store counts, and the version only until there is one. ``chain_name`` is empty for
+    a chain that is named like its model.
     """
 
     model: str
@@ -43,12 +46,12 @@ class Revision:
     event_time: float | None
     golden: Any | None
     follow: bool = False
-    named_chain: str | None = None
+    chain_name: str = ""
 
     @property
     def chain(self) -> str:
-        """The chain in the store that belongs to the version, named like its model unless another is given."""
-        return self.named_chain or self.model
+        """Name of the chain in the store."""
+        return self.chain_name or self.model
 
 
 def read_revision(directory: Path) -> Revision:
@@ -74,9 +77,17 @@ def _read(directory: Path) -> Revision:
         wanted = Wanted.model_validate(_json(path))
     except ValidationError as error:
         raise LoadFailure("BadConfig", f"{path}: {first_problem(error)}") from None
+    chain = _followed_chain(wanted, path) if wanted.follow else ""
     golden_path = directory / "golden.json"
     golden = _json(golden_path) if golden_path.exists() else None
-    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden, wanted.follow, wanted.chain)
+    return Revision(wanted.model, wanted.version, wanted.digest, wanted.eventTime, golden, wanted.follow, chain)
+
+
+def _followed_chain(wanted: Wanted, path: Path) -> str:
+    try:
+        return checked_part(wanted.chain or wanted.model)
+    except ValueError as error:
+        raise LoadFailure("BadConfig", f"{path}: chain: {error}") from None
 
 
 def first_problem(error: ValidationError) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from viridian_model.manifest import DIGEST
+from viridian_model.store.keys import checked_part
 from viridian_trainer.errors import BadConfig, BadUsage
 from viridian_trainer.eventlog import Window
 from viridian_trainer.gang.layout import layout
@@ -82,23 +83,18 @@ class EvaluateInput(Common):
 
 @dataclass(frozen=True)
 class OnlineInput(Common):
-    """All inputs of an online training; ``parent`` is the champion, ``store`` the address of the store, and ``port``
-    that of the status, if it is wanted; ``named_chain`` is "" where the chain is named like the model.
+    """All inputs of an online training; ``parent`` is the champion, ``store`` the address of the store, ``chain``
+    the name under which everything stands in it, and ``port`` that of the status, if it is wanted.
     """
 
     store: str
+    chain: str
     online: Online
     gate: Gate
     config: dict[str, Any]
     seed: int
     checkpoint_dir: Path
     port: int | None = None
-    named_chain: str = ""
-
-    @property
-    def chain(self) -> str:
-        """The chain that is written."""
-        return self.named_chain or self.model_name
 
 
 def read_task(env: Mapping[str, str]) -> Literal["Train", "Evaluate", "Online"]:
@@ -178,17 +174,18 @@ def read_online(env: Mapping[str, str]) -> OnlineInput:
         If a part of the spec does not fit, or needs a window.
     """
     config, seed = _training(env)
+    common = _common(env)
     return checked(
         OnlineInput(
-            **vars(_common(env)),
+            **vars(common),
             store=_text(env, "VIRIDIAN_STORE"),
+            chain=chain_of(env.get("VIRIDIAN_CHAIN", ""), common.model_name, "VIRIDIAN_CHAIN"),
             online=parse_part(Online, _object(env, "VIRIDIAN_ONLINE"), "spec.online"),
             gate=_gate(env) if env.get("VIRIDIAN_GATE") else Gate(),
             config=config,
             seed=seed,
             checkpoint_dir=Path(_text(env, "VIRIDIAN_CHECKPOINT_DIR")),
             port=_port(env),
-            named_chain=env.get("VIRIDIAN_CHAIN", ""),
         )
     )
 
@@ -206,6 +203,20 @@ def checked(task: OnlineInput) -> OnlineInput:
     if task.data.replay.ratio:
         raise BadConfig("spec.data.replay.ratio: online training takes every event once; set it to 0")
     return task
+
+
+def chain_of(name: str, model: str, source: str) -> str:
+    """``name``, or that of the model where nothing names a chain; ``source`` is who may.
+
+    Raises
+    ------
+    BadUsage
+        If a store cannot keep it.
+    """
+    try:
+        return checked_part(name or model)
+    except ValueError as error:
+        raise BadUsage(f"{source}: {error}") from None
 
 
 def _training(env: Mapping[str, str]) -> tuple[dict[str, Any], int]:

@@ -1,1 +1,1 @@
-"""The head of a model in a store: who writes it, how readers follow it, what may be removed."""
+"""The head of a chain in a store: who writes it, how readers follow it, what may be removed."""

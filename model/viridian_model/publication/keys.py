@@ -1,26 +1,30 @@
-"""Where the parts of a chain stand in a store; see docs/reference/online.md."""
+"""Where the parts of a chain stand in a store; see docs/reference/online.md.
+
+``chain`` is its name everywhere here; a name that is no part of a key raises `ValueError` before anything is asked.
+"""
 
 from __future__ import annotations
 
 from viridian_model.canonical import directory_name
 from viridian_model.publication.head import Head
+from viridian_model.store.keys import checked_part
 
 MANIFEST = "manifest.json"
 
 
 def head(chain: str) -> str:
     """Record of the head."""
-    return f"{chain}/head"
+    return f"{checked_part(chain)}/head"
 
 
 def writer(chain: str) -> str:
     """Record of the lease."""
-    return f"{chain}/writer"
+    return f"{checked_part(chain)}/writer"
 
 
 def heads(chain: str) -> str:
     """Folder of retained heads."""
-    return f"{chain}/heads"
+    return f"{checked_part(chain)}/heads"
 
 
 def retained(chain: str, head: Head) -> str:
@@ -30,7 +34,7 @@ def retained(chain: str, head: Head) -> str:
 
 def deltas(chain: str) -> str:
     """Folder of deltas."""
-    return f"{chain}/deltas"
+    return f"{checked_part(chain)}/deltas"
 
 
 def manifest(chain: str, digest: str) -> str:
@@ -50,7 +54,7 @@ def golden(chain: str, digest: str) -> str:
 
 def bundles(chain: str) -> str:
     """Folder of anchors."""
-    return f"{chain}/bundles"
+    return f"{checked_part(chain)}/bundles"
 
 
 def bundle_file(chain: str, digest: str, name: str) -> str:

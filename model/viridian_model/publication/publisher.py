@@ -65,6 +65,17 @@ class Publisher:
         """
         self._lease.renew()
 
+    def check(self) -> None:
+        """See whether the head is the one that this writer wrote last; only while none of its writes is in doubt.
+
+        Raises:
+            Fenced: somebody else wrote it.
+        """
+        found = self._record.read()
+        if found is not None and found.version != self._version:
+            there = Head.parse(found.data)
+            raise Fenced(f"the head is {there.sequence} of token {there.token}, this writer has token {self.token}")
+
     def release(self) -> None:
         """Give the lease up, so that the next writer need not wait.
 
@@ -146,7 +157,7 @@ class Publisher:
 
     def _required(self) -> Head:
         if self._head is None:
-            raise HeadError(f"{self.chain} has no head yet: begin an epoch with an anchor")
+            raise HeadError(f"chain {self.chain} has no head yet: begin an epoch with an anchor")
         return self._head
 
     def _read(self) -> None:

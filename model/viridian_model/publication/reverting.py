@@ -34,7 +34,7 @@ def revert(store: Store, chain: str, to: str, reason: str, *, clock: Callable[[]
     for _ in range(_TRIES):
         found = record.read()
         if found is None:
-            raise HeadError(f"{chain} has no head yet")
+            raise HeadError(f"chain {chain} has no head yet")
         head = Head.parse(found.data)
         reverted = _older(store, chain, head, to).but(
             epoch=head.epoch + 1, token=head.token + 1, published_at=clock(), reason=reason
@@ -45,7 +45,7 @@ def revert(store: Store, chain: str, to: str, reason: str, *, clock: Callable[[]
         except Conflict:
             continue
         return reverted
-    raise Conflict(f"others kept writing the head of {chain}")
+    raise Conflict(f"others kept writing the head of chain {chain}")
 
 
 def retained_heads(store: Store, chain: str) -> Iterator[tuple[str, Head]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, fields, replace
 
 from viridian_model.chain.delta import Delta
+from viridian_model.errors import BadDelta
 from viridian_model.inference import Golden, check_golden
 from viridian_model.publication.follower import Position
 from viridian_model.publication.head import Head, Sequence
@@ -44,6 +45,8 @@ class ChainSnapshot(Snapshot):
             BadDelta: one is not of this model, or the Merkle root of the result is another one.
             WarmupFailed: the last one names golden requests that are answered in another way.
         """
+        if foreign := [delta for delta in deltas if delta.manifest.model != self.name]:
+            raise BadDelta(f"{foreign[0].digest} is of model {foreign[0].manifest.model!r}, not of {self.name!r}")
         last = deltas[-1]
         weights = self.weights.after([delta.change for delta in deltas], last.manifest.root)
         model = weights.put_into(self.model)

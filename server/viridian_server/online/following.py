@@ -7,7 +7,6 @@ import os
 import socket
 import threading
 import time
-from dataclasses import replace
 
 from viridian_model.publication.follower import Follower
 from viridian_model.publication.head import Anchor, Head, HeadError
@@ -39,12 +38,12 @@ class Following:
     """Follows the head of one chain: `load`, then `start`, in the end `close`."""
 
     def __init__(self, revision: Revision, state: ServerState, metrics: Metrics, settings: Settings) -> None:
-        """``revision`` says of which model, and in which chain."""
-        self._revision, self._state, self._metrics, self._settings = revision, state, metrics, settings
-        chain = revision.chain
+        """``revision`` says which chain of which model."""
+        self._model, self._chain = revision.model, revision.chain
+        self._state, self._metrics, self._settings = state, metrics, settings
         self._store = open_store(settings.chain_store, os.environ)
-        self._follower = Follower(self._store, chain)
-        self._links = LinkIndex(self._store, chain)
+        self._follower = Follower(self._store, self._chain)
+        self._links = LinkIndex(self._store, self._chain)
         self.residents = ChainResidents(state.residents, metrics.serve)
         self._reacher = Reacher(
             self._follower,
@@ -56,7 +55,7 @@ class Following:
         )
         mender = Mender(self.residents, self._links, self._reacher.rebuild)
         self.checker = Checker(socket.gethostname(), self.residents, mender, metrics, self._judge)
-        self._reverter = Reverter(self._store, chain, self.residents, metrics)
+        self._reverter = Reverter(self._store, self._chain, self.residents, metrics)
         self._stop, self._check_now = threading.Event(), threading.Event()
         self._report: Report = lambda _: None
         self._target: Head | None = None
@@ -126,8 +125,8 @@ class Following:
         return snapshot, snapshot
 
     def _load_anchor(self, anchor: Anchor) -> ChainSnapshot:
-        wanted = replace(self._revision, version=anchor.version, digest=anchor.digest, event_time=None, golden=None)
-        return self._load_revision(wanted)
+        revision = Revision(self._model, anchor.version, anchor.digest, None, None, chain_name=self._chain)
+        return self._load_revision(revision)
 
     def _load_revision(self, revision: Revision) -> ChainSnapshot:
         return ChainSnapshot.of_bundle(load(revision, self._settings, self._report, self._stop))

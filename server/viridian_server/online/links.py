@@ -96,9 +96,9 @@ class LinkIndex:
         written = {name: table.positions for name, table in tables.items()}
         self._links[delta.digest] = Link(header, written, {name: table.removed for name, table in tables.items()})
 
-    def keep(self, chain: tuple[str, ...]) -> None:
-        """Forget other links, and read those of ``chain`` that came to be by merging, without their values."""
-        self._links = {digest: self._links.get(digest) or self._fetched(digest) for digest in chain}
+    def keep(self, digests: tuple[str, ...]) -> None:
+        """Forget other links, and read those of ``digests`` that came to be by merging, without their values."""
+        self._links = {digest: self._links.get(digest) or self._fetched(digest) for digest in digests}
 
     def open(self, digest: str) -> tuple[Link, File]:
         """Return a link and its file."""

@@ -116,7 +116,7 @@ def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
     before, number = calling.counters(), last_number(space) + 1
     space.request(NAME, "rollback")
     until(lambda: at_anchor(space), LIMIT, "every replica at the champion")
-    assert condition(space.status(NAME), "OnlineTraining")["reason"] == "Shadow"
+    until(lambda: condition(space.status(NAME), "OnlineTraining").get("reason") == "Shadow", LIMIT, "the shadow")
     stream.append(ANCHOR)
     until(lambda: told(space).get("pending"), LIMIT, "an anchor of the shadow")
     stream.append(JUDGED)

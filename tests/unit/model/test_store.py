@@ -14,6 +14,7 @@ import pytest
 from redis_server import RedisServer, free_port
 from s3_server import CREDENTIALS, S3Server
 
+from viridian_model.publication import keys
 from viridian_model.store import Absent, Conflict, Store, StoreRefused, StoreUnavailable, open_store
 from viridian_model.store import directory as directory_module
 from viridian_model.store.redis_store import PIECE
@@ -95,6 +96,26 @@ def test_a_removed_blob_is_gone_and_can_be_written_again(store: Store) -> None:
 def test_a_key_that_leads_elsewhere_is_refused(store: Store, key: str) -> None:
     with pytest.raises(ValueError, match="no key"):
         store.get(key)
+
+
+@pytest.mark.parametrize("chain", ["ctr", "ctr-2", "_1.record", "-", "c" * 250])
+def test_every_name_of_a_chain_is_kept(store: Store, chain: str) -> None:
+    store.put_new("ctr-2x/deltas/a", b"of another chain")
+    key = keys.manifest(chain, "sha256:" + "0" * 64)
+    assert store.put_new(key, b"x")
+    assert list(store.keys(keys.deltas(chain))) == [key]
+    store.record(keys.head(chain)).compare_and_set(None, b"1")
+    assert store.record(keys.head(chain)).read().data == b"1"  # type: ignore[union-attr]
+    assert store.record(keys.head("ctr-2x")).read() is None
+
+
+@pytest.mark.parametrize(
+    "chain", ["", ".", "..", ".ctr", "ctr/7", "/ctr", "click rate", "ctr*", "ctr\n", "č", "c" * 251]
+)
+def test_a_name_that_is_no_part_of_a_key_names_no_chain(chain: str) -> None:
+    for key in (keys.head, keys.writer, keys.heads, keys.deltas, keys.bundles):
+        with pytest.raises(ValueError, match="no part of a key"):
+            key(chain)
 
 
 def test_a_record_is_replaced_only_by_who_has_read_it(store: Store) -> None:

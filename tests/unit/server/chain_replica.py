@@ -21,9 +21,9 @@ NEVER = "86400"
 class Replica:
     """A replica in this process; its check of memory runs when it is called only."""
 
-    def __init__(self, site: Site, url: str, *, chain: str | None = None, **env: str) -> None:
+    def __init__(self, site: Site, url: str, *, chain: str = "", **env: str) -> None:
         settings = read_settings(site.env(VIRIDIAN_STORE=url, **{"VIRIDIAN_CHECK_SECONDS": NEVER, **env}))
-        self.revision = Revision("ctr", "3", "sha256:" + "0" * 64, None, None, follow=True, named_chain=chain)
+        self.revision = Revision("ctr", "3", "sha256:" + "0" * 64, None, None, follow=True, chain_name=chain)
         self.state, self.metrics = ServerState(self.revision, None), Metrics()
         self.following = Following(self.revision, self.state, self.metrics, settings)
 

@@ -35,9 +35,10 @@ class Site:
             directory.mkdir()
         (root / "token").write_text(TOKEN + "\n")
 
-    def want(self, digest: str, *, version: str = "3", model: str = "ctr", follow: bool = False) -> str:
+    def want(self, digest: str, *, version: str = "3", model: str = "ctr", follow: bool = False, **more: Any) -> str:
         """Write ``revision.json``."""
         wanted = {"model": model, "version": version, "digest": digest, "eventTime": 1732453000.5, "follow": follow}
+        wanted |= more
         (self.revision / "revision.json").write_text(json.dumps(wanted))
         return digest
 

@@ -21,8 +21,8 @@ from viridian_server.revision import Revision
 def new_replica(site: Site, store_url: str, trainer: LiveTrainer) -> Iterator[Callable[..., Replica]]:
     made: list[Replica] = []
 
-    def make(chain: str | None = None, **env: str) -> Replica:
-        made.append(Replica(site, store_url, chain=chain, **env))
+    def make(**env: str) -> Replica:
+        made.append(Replica(site, store_url, **env))
         return made[-1].start()
 
     yield make
@@ -97,23 +97,6 @@ def _publish_without(trainer: LiveTrainer, built: Any, key: str) -> Any:
     return head
 
 
-def test_a_model_may_have_several_chains_that_know_nothing_of_each_other(
-    new_replica: Callable[..., Replica], trainer: LiveTrainer, store_url: str, tmp_path: Path
-) -> None:
-    other = LiveTrainer(store_url, tmp_path / "other", seed=2, chain="ctr-2")
-    before, after = new_replica(), new_replica(chain="ctr-2")
-    before.reaches(trainer.publish().sequence)
-    after.reaches(other.publish().sequence)
-    after.reaches(other.publish().sequence)
-    assert before.answers() == trainer.offline["1.1"]
-    assert after.answers() == other.offline["1.2"]
-    assert after.following.revert("1.1", "worse") is True
-    after.reaches("2.1")
-    assert before.sequence == "1.1"
-    before.reaches(trainer.publish().sequence)
-    assert before.answers() == trainer.offline["1.2"], "its writer was not fenced by the other chain"
-
-
 def test_a_delta_that_answers_otherwise_is_refused(replica: Replica, trainer: LiveTrainer) -> None:
     replica.reaches(trainer.publish().sequence)
     trainer.publish(wrong_golden=True)
@@ -122,6 +105,33 @@ def test_a_delta_that_answers_otherwise_is_refused(replica: Replica, trainer: Li
     revert(trainer.store, "ctr", "1.1", "bad golden requests")
     replica.reaches("2.1")
     assert replica.answers() == trainer.offline["1.1"]
+
+
+def test_a_delta_of_another_model_is_refused(replica: Replica, trainer: LiveTrainer) -> None:
+    replica.reaches(trainer.publish().sequence)
+    trainer.builder.model = "other"
+    trainer.publish()
+    until(lambda: replica.value("viridian_deltas_refused_total", reason="BadDelta") == 1)
+    assert replica.answers() == trainer.offline["1.1"]
+
+
+def test_two_chains_of_one_model_move_by_themselves(
+    new_replica: Callable[..., Replica], store_url: str, trainer: LiveTrainer, tmp_path: Path
+) -> None:
+    other = LiveTrainer(store_url, tmp_path / "other", seed=2, chain="ctr-2")
+    mine, theirs = new_replica(), new_replica(chain="ctr-2")
+    for _ in range(2):
+        for replica, writer in ((mine, trainer), (theirs, other)):
+            replica.reaches(writer.publish().sequence)
+    theirs.reaches(other.publish().sequence)
+    assert theirs.following.revert("1.1", "clicks fell") is True
+    theirs.reaches("2.1")
+    assert (mine.sequence, mine.answers()) == ("1.2", trainer.offline["1.2"])
+    assert theirs.answers() == other.offline["1.1"]
+    mine.reaches(trainer.publish().sequence)  # not fenced by writer or revert of the other chain
+    assert mine.answers() == trainer.offline["1.3"]
+    assert mine.value("viridian_deltas_applied_total") == 3
+    assert mine.value("viridian_deltas_refused_total", reason="Head") == 0
 
 
 def test_reverts_by_pointer_are_recorded_and_followed(

@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from live_trainer import BODY, LiveTrainer
 from pod import INFER, TOKEN, Process, Site, exchange, until
+
+from viridian_model.publication.follower import Follower
 
 Start = Callable[..., Process]
 Served = tuple[int, str | None, Any]
@@ -91,6 +94,23 @@ def test_a_revert_by_admin_call_outlives_a_kill(
     assert sequence(again) == "2.2"
     status, headers, served = exchange(again.connect(), "POST", INFER, BODY)
     assert (status, headers["x-model-sequence"], served["outputs"]) == (200, "2.2", trainer.offline["1.2"])
+
+
+def test_a_revert_by_admin_call_leaves_the_other_chain_of_the_model_alone(
+    site: Site, start: Start, store_url: str, trainer: LiveTrainer, tmp_path: Path
+) -> None:
+    head = trainer.publish()
+    other = LiveTrainer(store_url, tmp_path / "other", seed=2, chain="ctr-2")
+    other.publish()
+    site.want(other.digest, follow=True, chain="ctr-2")
+    server = start(VIRIDIAN_STORE=store_url).wait_ready()
+    assert exchange(server.connect(), "POST", INFER, BODY)[2]["outputs"] == other.offline["1.1"]
+    body, token = json.dumps({"to": "anchor", "reason": "clicks fell"}), f"Bearer {TOKEN}"
+    status, _, answer = exchange(server.connect(), "POST", "/viridian/v1/admin/revert", body, Authorization=token)
+    assert (status, answer["recorded"]) == (200, True)
+    until(lambda: sequence(server) == "2.0")
+    assert Follower(trainer.store, "ctr").poll() == head
+    assert trainer.publish().sequence == (1, 2)
 
 
 def test_killed_at_any_moment_it_comes_back_at_the_head(

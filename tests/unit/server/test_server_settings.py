@@ -45,6 +45,12 @@ def test_a_bad_value_is_named(name: str, value: str) -> None:
         ({"version": 3}, "version"),
         ({"model": ""}, "model"),
         ({"eventTime": "yesterday"}, "eventTime"),
+        ({"follow": True, "chain": ""}, "chain"),
+        ({"follow": True, "chain": None}, "chain"),
+        ({"follow": True, "chain": 7}, "chain"),
+        ({"follow": True, "chain": "ctr/7"}, "chain"),
+        ({"follow": True, "chain": "../ctr"}, "chain"),
+        ({"follow": True, "model": "click rate"}, "chain"),
     ],
 )
 def test_a_revision_that_does_not_fit_is_named(tmp_path: Path, change: dict, says: str) -> None:
@@ -57,3 +63,13 @@ def test_a_revision_that_does_not_fit_is_named(tmp_path: Path, change: dict, say
     (tmp_path / "revision.json").write_text(json.dumps(wanted | change))
     with pytest.raises(LoadFailure, match=rf"revision\.json: {says}"):
         read_revision(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "chain"),
+    [({"follow": True, "chain": "ctr-7"}, "ctr-7"), ({"follow": True}, "ctr"), ({"chain": "ctr-7"}, "ctr")],
+)
+def test_a_chain_is_named_by_the_file_or_like_the_model(tmp_path: Path, change: dict, chain: str) -> None:
+    wanted = {"model": "ctr", "version": "3", "digest": "sha256:" + "0" * 64}
+    (tmp_path / "revision.json").write_text(json.dumps(wanted | change))
+    assert read_revision(tmp_path).chain == chain

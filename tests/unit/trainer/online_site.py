@@ -80,6 +80,7 @@ class Site:
             data=self.data,
             parent=VersionRef(**json.loads((self.folder / "parent.json").read_text())),
             store=f"file://{self.folder}/store",
+            chain="ctr",
             online=online or Online(publish_interval=0.02, anchor_every=3600, anchor_events=10**6),
             gate=Gate(min_events=50, margin=0.5),
             config=WITNESS,
@@ -98,8 +99,11 @@ class Site:
 
     @property
     def head(self) -> Head | None:
+        return self.head_of("ctr")
+
+    def head_of(self, chain: str) -> Head | None:
         with self.store() as store:
-            found = store.record(keys.head("ctr")).read()
+            found = store.record(keys.head(chain)).read()
         return Head.parse(found.data) if found else None
 
     def run(self, task: OnlineInput, until: Callable[[dict[str, Any]], bool], **options: Any) -> dict[str, Any]:

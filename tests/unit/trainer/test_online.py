@@ -22,8 +22,6 @@ from viridian_model.bundle import read_bundle
 from viridian_model.canonical import canonical_json
 from viridian_model.chain.change import Change, TableChange
 from viridian_model.ids import FREED
-from viridian_model.publication import keys
-from viridian_model.publication.head import Head
 from viridian_model.publication.links import fetch_manifest
 from viridian_model.publication.publisher import Publisher
 from viridian_model.publication.reverting import revert
@@ -94,18 +92,6 @@ def anchored(events: int) -> Online:
     return Online(publish_interval=0.02, anchor_every=3600, anchor_events=events)
 
 
-def test_a_chain_may_have_a_name_of_its_own_and_is_of_the_same_model(site: Site) -> None:
-    site.append(FIRST, 100)
-    site.run(site.task(named_chain="ctr-2"), site.caught_up)
-    assert site.head is None
-    with site.store() as store:
-        found = store.record(keys.head("ctr-2")).read()
-        assert found is not None
-        head = Head.parse(found.data)
-        assert fetch_manifest(store, "ctr-2", head.chain[-1]).model == "ctr"
-    assert head.trained_to == site.log.heads()
-
-
 def test_an_anchor_that_passes_is_registered_and_the_chain_restarts_from_it(site: Site) -> None:
     site.append(FIRST, 400)
     task = site.task(online=anchored(200))
@@ -122,6 +108,26 @@ def test_an_anchor_that_passes_is_registered_and_the_chain_restarts_from_it(site
     assert head.epoch == 2
     assert told["state"] == "Publishing"
     assert root_of(Left.by(site, task).branch_as_saved()) == head.root
+
+
+def test_every_chain_has_its_own_head_anchors_and_checkpoints_of_the_same_model(site: Site) -> None:
+    site.append(FIRST, 300)
+    first, second = (site.task(online=anchored(200), chain=chain) for chain in ("ctr-1", "ctr-2"))
+    for task, version in ((first, "2"), (second, "3")):
+        site.run(task, lambda told, version=version: site.caught_up(told) and told["anchor"]["version"] == version)
+        found = site.registry.version("ctr", version)
+        assert found.tags[tags.UPDATE].startswith(f"uid/online/{task.chain}/1.")
+        head = site.head_of(task.chain)
+        assert head is not None
+        with site.store() as store:
+            assert fetch_manifest(store, task.chain, head.chain[-1]).model == "ctr"
+    assert site.head is None
+    # back to the first one: it goes on where it stopped
+    site.append(FIRST + 300, 50)
+    before = site.head_of("ctr-2")
+    told = site.run(first, site.caught_up)
+    assert (told["sequence"][:2], told["anchor"]["version"]) == ("1.", "2")
+    assert site.head_of("ctr-2") == before
 
 
 def test_an_anchor_takes_the_rows_of_unused_ids_and_readers_hear_of_it(site: Site) -> None:
@@ -212,7 +218,8 @@ def test_a_delta_that_is_not_sound_is_not_published(site: Site, monkeypatch: pyt
     assert "finite" in told["error"]
 
 
-def test_a_revert_by_somebody_else_is_followed(site: Site) -> None:
+@pytest.mark.parametrize("more", [50, 0])
+def test_a_revert_by_somebody_else_is_followed_also_while_no_event_comes(site: Site, more: int) -> None:
     site.append(FIRST, 100)
     state = {"reverted": False}
 
@@ -221,7 +228,8 @@ def test_a_revert_by_somebody_else_is_followed(site: Site) -> None:
             state["reverted"] = True
             with site.store() as store:
                 revert(store, "ctr", "anchor", "the on-call engineer says so")
-            site.append(FIRST + 100, 50)
+            if more:
+                site.append(FIRST + 100, more)
         return bool(told["state"] == "Shadow" and site.caught_up(told))
 
     told = site.run(site.task(), until)
@@ -366,6 +374,18 @@ def test_the_environment_is_read_with_defaults() -> None:
     assert (task.online.publish_interval, task.online.anchor_events, task.online.anchor_every) == (0.5, 7, 600)
     assert task.port == 8080
     assert task.parent == VersionRef("1", "sha256:" + "0" * 64)
+    assert task.chain == "ctr"
+
+
+@pytest.mark.parametrize(("given", "chain"), [("", "ctr"), ("ctr-7", "ctr-7")])
+def test_a_chain_is_named_by_its_variable_or_like_the_model(given: str, chain: str) -> None:
+    task = read_online(environment() | {"VIRIDIAN_CHAIN": given})
+    assert (task.chain, task.model_name) == (chain, "ctr")
+
+
+def test_a_name_that_no_store_keeps_is_refused() -> None:
+    with pytest.raises(BadUsage, match="VIRIDIAN_CHAIN: 'ctr/7'"):
+        read_online(environment() | {"VIRIDIAN_CHAIN": "ctr/7"})
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from viridian_trainer.cli.options import (
     reference,
     store_version,
 )
-from viridian_trainer.environment import OnlineInput, Update, VersionRef, checked
+from viridian_trainer.environment import OnlineInput, Update, VersionRef, chain_of, checked
 from viridian_trainer.errors import BadUsage
 from viridian_trainer.eventlog.source import open_log
 from viridian_trainer.folder_registry import FolderRegistry
@@ -49,6 +49,7 @@ def online(
     parquet: LogOption = None,
     source: SourceOption = None,
     store: Annotated[str, typer.Option(help="where deltas go: file:///FOLDER, redis://HOST:PORT/DB or s3://…")] = "",
+    chain: Annotated[str, typer.Option(help="name of the chain in the store; else that of the model")] = "",
     registry: RegistryOption = "registry",
     model: ModelOption = "local",
     parent: Annotated[str | None, typer.Option(help="version to start from; else the champion, or the newest")] = None,
@@ -70,6 +71,7 @@ def online(
             data=given,
             parent=_parent(versions, model, parent),
             store=store or (Path("store").resolve().as_uri()),
+            chain=chain_of(chain, model, "--chain"),
             online=parse_part(Online, json_object(settings, "--online"), "--online"),
             gate=parse_part(Gate, json_object(gate, "--gate"), "--gate"),
             config=json_object(config, "--config"),

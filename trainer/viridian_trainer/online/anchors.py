@@ -38,14 +38,19 @@ KIND = "Anchor"
 
 @dataclass(frozen=True)
 class AnchorUpdate(Update):
-    """The update that an anchor is registered as: ``<uid>/online/<epoch>.<n>``."""
+    """The update that an anchor is registered as: ``<uid>/online/<epoch>.<n>``.
+
+    Every chain counts its epochs from 1, so that ``chain`` stands before the sequence: ``<uid>/online/<chain>/…``,
+    unless it is that of the model, of which there is only one.
+    """
 
     sequence: str = ""
+    chain: str = ""
 
     @property
     def tag(self) -> str:
         """Value of the tag ``viridian.update``."""
-        return f"{self.uid}/online/{self.sequence}"
+        return "/".join(part for part in (self.uid, "online", self.chain, self.sequence) if part)
 
 
 @dataclass(frozen=True)
@@ -183,10 +188,9 @@ class Anchors:
 
     def update(self, sequence: str) -> AnchorUpdate:
         """The update that the anchor of ``sequence`` is registered as."""
-        given = self._task.update
-        return AnchorUpdate(
-            given.uid, given.namespace, given.name, given.number, given.attempt, "Incremental", sequence
-        )
+        task = self._task
+        chain = "" if task.chain == task.model_name else task.chain
+        return AnchorUpdate(**{**vars(task.update), "kind": "Incremental"}, sequence=sequence, chain=chain)
 
     def register(self, written: Written, store: Store, versions: Registry) -> tuple[Registered, Anchor]:
         """Put the bundle into the store and make a version of it, unless an earlier attempt did.

@@ -51,10 +51,12 @@ class Standing:
 
 
 class Checkpoints:
-    """The folder of one ModelUpdate; one process at a time works in it."""
+    """The folder of one chain of a ModelUpdate; one process at a time works in it."""
 
     def __init__(self, task: OnlineInput) -> None:
-        update = replace(task.update, uid=f"{task.update.uid}-online", number=0)
+        # In the uid, since a folder of another configuration of the same uid is removed, and that of another chain is
+        # in use, or is gone on from after a rollback.
+        update = replace(task.update, uid=f"{task.update.uid}-online-{task.chain}", number=0)
         data = task.data.model_dump(mode="json", exclude={"source"})
         own = {"config": _without_pace(task.config), "seed": task.seed, "data": data, "model": task.model_name}
         self._store = CheckpointStore(task.checkpoint_dir, update, {"online": 1, **own})

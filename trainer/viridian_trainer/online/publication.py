@@ -31,6 +31,8 @@ COMPACT_AT = 64
 LEASE_SECONDS = 15.0
 #: Seconds between two collections of garbage.
 COLLECT_SECONDS = 600.0
+#: Seconds between two looks at the head while nothing is published.
+CHECK_SECONDS = 1.0
 #: How long a store may be away before a start gives up.
 PATIENCE = 120.0
 #: Waits for so many seconds; may raise ``Stopped``.
@@ -63,17 +65,18 @@ class Publication:
     """
 
     def __init__(self, publisher: Publisher, model: str, pause: Pause, lease: float = LEASE_SECONDS) -> None:
-        """``model`` is what deltas say that they are of, ``lease`` how long the lease of ``publisher`` lasts, in
-        seconds; ``pause`` waits between two tries.
+        """``model`` is what the deltas are of; ``lease`` is how long the lease of ``publisher`` lasts, in seconds;
+        ``pause`` waits between two tries.
         """
-        self._publisher, self._model, self._pause, self._renew_after = publisher, model, pause, lease / 3
+        self._publisher, self._model, self._pause = publisher, model, pause
+        self._renew_after = lease / 3
         self._thread = ThreadPoolExecutor(1, "publisher")
         self._running: Future[Head] | None = None
         self._built: Built | None = None
         self._builder: DeltaBuilder | None = None
         self._garbage = GarbageCollector(publisher)
         self._away = False
-        self._renewed = time.monotonic()
+        self._renewed = self._checked = time.monotonic()
         self._collect_at = time.monotonic() + COLLECT_SECONDS
         self.head: Head | None = None
         self.sent = Sent()
@@ -207,13 +210,22 @@ class Publication:
             _log.info("garbage collected", extra={"files": removed})
 
     def keep_lease(self) -> None:
-        """Renew the lease if it is time, unless something is under way."""
-        if self._running is None and time.monotonic() - self._renewed > self._renew_after:
-            self._renewed = time.monotonic()
-            try:
+        """Renew the lease if it is time, and see whether the head is still ours, unless something is under way.
+
+        While nothing is published no compare-and-set tells that somebody else wrote the head.
+        """
+        now = time.monotonic()
+        if self._running is not None or now - self._checked < CHECK_SECONDS:
+            return
+        self._checked = now
+        try:
+            if now - self._renewed > self._renew_after:
+                self._renewed = now
                 self._call(self._publisher.renew)
-            except StoreUnavailable as error:
-                _log.warning("the lease cannot be renewed, the store does not answer: %s", error)
+            if self._built is None:
+                self._call(self._publisher.check)
+        except StoreUnavailable as error:
+            _log.warning("lease and head cannot be looked at, the store does not answer: %s", error)
 
     def close(self) -> None:
         """Give up the lease, if it is ours, and end the thread."""
