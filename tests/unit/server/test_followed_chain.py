@@ -12,7 +12,9 @@ from live_trainer import LiveTrainer
 from pod import Site, until
 from redis_server import RedisServer
 
+from viridian_model.chain.builder import Built
 from viridian_model.publication import keys
+from viridian_model.publication.head import Head
 from viridian_model.publication.reverting import revert
 from viridian_server.revision import Revision
 
@@ -80,7 +82,7 @@ def test_a_broken_link_is_refused_until_it_is_whole_again(
     store.put_new(key, built.delta.payload)
     spoil(store, key, built.delta.payload)
     store.put_new(keys.manifest("ctr", built.delta.digest), built.delta.manifest.encode())
-    head = trainer.publisher.publish(built.delta) if reason != "Missing" else _publish_without(trainer, built, key)
+    head = trainer.publisher.publish(built.delta) if reason != "Missing" else _publish_without(trainer, built)
     until(lambda: replica.value("viridian_deltas_refused_total", reason=reason) == 1)
     assert replica.sequence == "1.1"
     assert replica.answers() == trainer.offline["1.1"]
@@ -91,10 +93,21 @@ def test_a_broken_link_is_refused_until_it_is_whole_again(
     until(lambda: replica.following.lag_seconds == 0)
 
 
-def _publish_without(trainer: LiveTrainer, built: Any, key: str) -> Any:
-    head = trainer.publisher.publish(built.delta)
-    trainer.store.delete(key)
-    return head
+def _publish_without(trainer: LiveTrainer, built: Built) -> Head:
+    """Name a delta whose payload is not there at any moment, which no publisher does."""
+    record = trainer.store.record(keys.head("ctr"))
+    found = record.read()
+    assert found is not None
+    head, manifest = Head.parse(found.data), built.delta.manifest
+    named = head.but(
+        n=head.n + 1,
+        chain=(*head.chain, built.delta.digest),
+        root=manifest.root,
+        size=head.size + manifest.payload.size,
+        trained_to=manifest.trained_to,
+    )
+    record.compare_and_set(found.version, named.encode())
+    return named
 
 
 def test_a_delta_that_answers_otherwise_is_refused(replica: Replica, trainer: LiveTrainer) -> None:
