@@ -11,7 +11,9 @@
 ``{"oom_after_ready": 5}``
     the process takes memory until it is killed;
 ``{"slow": 0.2}``
-    every inference takes that much longer.
+    every inference takes that much longer;
+``{"flip_bit_after": 20}``
+    a bit of a table in memory is flipped, in a pod that follows a store.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class Faults(BaseModel):
     unready_after: Seconds | None = None
     crash_after_ready: Seconds | None = None
     oom_after_ready: Seconds | None = None
+    flip_bit_after: Seconds | None = None
     slow: Seconds = 0.0
 
     @classmethod

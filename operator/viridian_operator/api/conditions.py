@@ -126,6 +126,7 @@ class Reason(StrEnum):
     STARTING = "Starting"
     STOPPED = "Stopped"
     REVERTED = "Reverted"
+    REPAIRED = "Repaired"
     CHAIN_NEEDED = "ChainNeeded"
     # drift and repair
     ROLLED_BACK_BY_REQUEST = "RolledBackByRequest"

@@ -407,6 +407,7 @@ class Replica(ApiModel):
     version: str = Field(description="the anchor of what it answers with")
     sequence: str
     root: str = Field(default="", description="Merkle root")
+    repaired: int = Field(default=0, description="damages of its memory that it found and repaired since it started")
     since: Time = Field(description="when it was first seen with this anchor and epoch")
 
 

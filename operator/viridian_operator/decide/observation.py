@@ -94,6 +94,8 @@ class Identity:
     #: of a pod that follows a chain: ``epoch.n``, and the Merkle root of what answers; "" for any other
     sequence: str = ""
     root: str = ""
+    #: damages of its memory that it found and repaired
+    repaired: int = 0
 
     def resident(self, digest: str) -> Resident | None:
         """The version with this digest in its memory, the furthest one if there are two."""

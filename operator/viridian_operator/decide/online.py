@@ -98,7 +98,7 @@ def _failure(d: Draft) -> str:
 
 def _notable(online: OnlineStatus) -> tuple[object, ...]:
     """What people want to know at once."""
-    replicas = tuple((each.pod, each.version, each.since) for each in online.replicas)
+    replicas = tuple((each.pod, each.version, each.since, each.repaired) for each in online.replicas)
     return online.state, online.pending, online.reverts, online.error, replicas
 
 
@@ -109,6 +109,11 @@ def _tell(d: Draft, old: OnlineStatus, new: OnlineStatus) -> None:
     elif new.state != old.state and new.state in ("Publishing", "Shadow", "Stopped"):
         why = f": {new.error}" if new.error else ""
         d.note(_REASONS[new.state], f"online trainer: {new.state}{why}", warn=new.state != "Publishing")
+    known = {each.pod: each.repaired for each in old.replicas}
+    for each in new.replicas:
+        if each.repaired > known.get(each.pod, 0):
+            message = f"{each.pod} found its memory damaged and repaired it, at sequence {each.sequence}"
+            d.note(Reason.REPAIRED, message, warn=True)
 
 
 def _replicas(d: Draft, old: OnlineStatus) -> list[Replica]:
@@ -121,10 +126,16 @@ def _replicas(d: Draft, old: OnlineStatus) -> list[Replica]:
 def _replica(d: Draft, pod: PodView, known: Replica | None) -> Replica | None:
     if pod.identity is None:
         return known
-    version, sequence = pod.identity.version, pod.identity.sequence
-    same = known is not None and (known.version, _epoch(known.sequence)) == (version, _epoch(sequence))
-    since = known.since if known is not None and same else d.now
-    return Replica(pod=pod.name, version=version, sequence=sequence, root=pod.identity.root, since=since)
+    said = pod.identity
+    same = known is not None and (known.version, _epoch(known.sequence)) == (said.version, _epoch(said.sequence))
+    return Replica(
+        pod=pod.name,
+        version=said.version,
+        sequence=said.sequence,
+        root=said.root,
+        repaired=said.repaired,
+        since=known.since if known is not None and same else d.now,
+    )
 
 
 def _epoch(sequence: str) -> str:

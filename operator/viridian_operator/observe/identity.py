@@ -30,7 +30,13 @@ def identity_of(answer: Answer) -> Identity | None:
         residents=_residents(body.get("residents")),
         sequence=str(body.get("sequence") or ""),
         root=str(body.get("merkleRoot") or ""),
+        repaired=_repaired(body.get("consistency")),
     )
+
+
+def _repaired(consistency: Any) -> int:
+    found = consistency.get("repaired") if isinstance(consistency, Mapping) else None
+    return found if isinstance(found, int) else 0
 
 
 def _residents(listed: Any) -> tuple[Resident, ...] | None:

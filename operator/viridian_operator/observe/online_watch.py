@@ -101,8 +101,8 @@ def _news(report: OnlineReport | None, replicas: Mapping[str, Identity | None]) 
     return said, places, _agree(replicas)
 
 
-def _place(identity: Identity | None) -> tuple[str, str]:
-    return (identity.version, identity.sequence.partition(".")[0]) if identity else ("", "")
+def _place(identity: Identity | None) -> tuple[str, str, int]:
+    return (identity.version, identity.sequence.partition(".")[0], identity.repaired) if identity else ("", "", 0)
 
 
 def _agree(replicas: Mapping[str, Identity | None]) -> bool:

@@ -18,6 +18,7 @@ from viridian_server.metrics import Metrics
 from viridian_server.online.chain import ChainSnapshot
 from viridian_server.online.checking import Checker
 from viridian_server.online.consistency import Pace
+from viridian_server.online.damage import flip_later
 from viridian_server.online.links import LinkIndex
 from viridian_server.online.mending import Mender
 from viridian_server.online.reaching import Reacher, Refused
@@ -81,6 +82,9 @@ class Following:
         """Follow and check from now on."""
         self.residents.publish()
         self._state.consistency = self.checker.record
+        faults = self._settings.faults
+        if faults and faults.flip_bit_after is not None:
+            flip_later(self.residents, faults.flip_bit_after)
         for name, work in (("following", self._follow), ("checking", self._check)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()

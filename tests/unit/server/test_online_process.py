@@ -113,6 +113,22 @@ def test_a_revert_by_admin_call_leaves_the_other_chain_of_the_model_alone(
     assert trainer.publish().sequence == (1, 2)
 
 
+def test_a_bit_that_flips_in_memory_is_repaired_while_it_answers(
+    site: Site, start: Start, store_url: str, trainer: LiveTrainer
+) -> None:
+    trainer.publish()
+    site.want(trainer.digest, follow=True)
+    fault = json.dumps({"flip_bit_after": 0})
+    server = start(VIRIDIAN_STORE=store_url, VIRIDIAN_CHECK_SECONDS="0.2", VIRIDIAN_FAULT=fault).wait_ready()
+
+    def repaired() -> bool:
+        _, _, said = exchange(server.connect(), "GET", "/viridian/v1/identity")
+        return bool(said["consistency"] and said["consistency"]["repaired"] == 1)
+
+    until(repaired)
+    assert exchange(server.connect(), "POST", INFER, BODY)[2]["outputs"] == trainer.offline["1.1"]
+
+
 def test_killed_at_any_moment_it_comes_back_at_the_head(
     start: Start, server: Process, store_url: str, trainer: LiveTrainer
 ) -> None:
