@@ -18,6 +18,7 @@ NAME ?=
 ARGS ?=
 KEEP ?=
 WITHOUT_CLUSTER := decide gate kills staleness
+PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 SESSION := $(LOCAL) session $(if $(KEEP),--keep)
 
 .PHONY: help
@@ -45,13 +46,14 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 
 .PHONY: test test-unit test-faults bench explore
 test: test-unit ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
-	@$(SESSION) -- $(PY) -m pytest tests/chart tests/cluster tests/faults $(ARGS)
+	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) -m pytest tests/chart tests/cluster/api $(PARALLEL) $(ARGS)
+	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop tests/faults $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(LOCAL) test-packages
 	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
-	@$(PY) -m pytest tests/unit --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
+	@$(PY) -m pytest tests/unit $(PARALLEL) $(ARGS)
 explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json
 	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks

@@ -9,6 +9,7 @@ from viridian_demo.callers import Caller
 from viridian_demo.commands import CommandFailed
 from viridian_demo.events import Producer, fetch_movielens
 from viridian_demo.install import NAMESPACE, SYSTEM, clean, cluster, install, prepare_namespace
+from viridian_demo.live import Live
 from viridian_demo.report import show
 from viridian_demo.screen import Screen
 from viridian_demo.story import MOVIELENS, SYNTHETIC, Story
@@ -38,6 +39,7 @@ def main() -> int:
         story = Story(tools, screen, data, producer, caller)
         chapters = story.tell()
         story.measure_rollback(caller.stop())
+        chapters.append(Live(tools, screen, options.rate, SYNTHETIC.inputs).tell())
     except CommandFailed as problem:
         screen.say(str(problem), style="red")
         return 1
@@ -53,6 +55,7 @@ def _farewell(screen: Screen, kubeconfig: str, kubectl: str, *, local: bool) -> 
         f"  export KUBECONFIG={kubeconfig}",
         f"  {kubectl} get mu -n {NAMESPACE}",
         f"  {kubectl} describe mu ctr -n {NAMESPACE}",
+        f"  {kubectl} get mu live -n {NAMESPACE} -o yaml                        # status.online: who answers with what",
         f"  {kubectl} get deployments,services,pods -n {NAMESPACE} --show-labels",
         f"  {kubectl} port-forward -n {SYSTEM} service/viridian-mlflow 5000   # then http://127.0.0.1:5000",
         "Clean up:",

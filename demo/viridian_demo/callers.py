@@ -20,8 +20,8 @@ COUNTERS = ("sent", "ok", "failed", "mixed", "oldAfterNew")
 class Caller:
     """A pod with the load client, followed through its log."""
 
-    def __init__(self, tools: Tools, *, rate: int, inputs: str, service: str = "ctr") -> None:
-        self._tools, self._rate, self._inputs, self._service = tools, rate, inputs, service
+    def __init__(self, tools: Tools, *, rate: int, inputs: str, service: str = "ctr", model: str = "ctr") -> None:
+        self._tools, self._rate, self._inputs, self._service, self._model = tools, rate, inputs, service, model
         self.latest: dict[str, Any] = {}
         self.summary: dict[str, Any] = {}
         self._news = threading.Condition()
@@ -31,6 +31,7 @@ class Caller:
         """Start it and wait for its first answers."""
         text = manifest("caller", SERVER_IMAGE=image("server"), RATE=str(self._rate), LOAD_INPUTS=self._inputs)
         text = text.replace("http://ctr.", f"http://{self._service}.")
+        text = text.replace("/models/ctr/", f"/models/{self._model}/")
         self._tools.kubectl("apply", "-f", "-", stdin=text)
         self._tools.kubectl("wait", "--for=condition=Ready", "pod/caller", "-n", NAMESPACE, "--timeout=120s")
         command = [self._tools.kubectl_path, "logs", "-f", "caller", "-n", NAMESPACE]

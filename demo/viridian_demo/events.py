@@ -30,16 +30,34 @@ class Producer:
     screen: Screen
     data: str
     first: int = 0
+    stream: str = "clicks"
 
     def append(self, count: int, *, poison: bool = False) -> None:
         """Append the next ``count`` events; poisoned ones have inverted labels."""
         what = f"{count} {'poisoned ' if poison else ''}events"
         with self.screen.step(f"appending {what}"), _forwarded(self.tools) as port:
-            command = [sys.executable, "-m", "viridian_trainer", "generate", "--redis", f"redis://127.0.0.1:{port}/0"]
-            command += ["--stream", "clicks", "--partitions", "4", "--events", str(count), "--first", str(self.first)]
-            command += ["--data", self.data, *(["--flip-labels"] if poison else [])]
+            command = [*self._generate(port, count), *(["--flip-labels"] if poison else [])]
             run(*command, env={"TERM": "dumb"})
         self.first += count
+
+    @contextlib.contextmanager
+    def flowing(self, rate: int, at_most: int) -> Iterator[None]:
+        """Append one event after the other, ``rate`` per second, until the block ends or there were ``at_most``."""
+        with _forwarded(self.tools) as port:
+            command = [*self._generate(port, at_most), "--rate", str(rate)]
+            env, nowhere = {**os.environ, "TERM": "dumb"}, subprocess.DEVNULL
+            process = subprocess.Popen(command, env=env, stdout=nowhere, stderr=nowhere)
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait(10)
+        self.first += at_most
+
+    def _generate(self, port: int, count: int) -> list[str]:
+        where = ["--redis", f"redis://127.0.0.1:{port}/0", "--stream", self.stream, "--partitions", "4"]
+        which = ["--events", str(count), "--first", str(self.first), "--data", self.data]
+        return [sys.executable, "-m", "viridian_trainer", "generate", *where, *which]
 
 
 def fetch_movielens(screen: Screen) -> None:

@@ -31,6 +31,7 @@ from viridian_operator.decide.decision import (
     EnsureService,
     FlipPods,
     Retire,
+    RevertPods,
     SetAliases,
     StageVersion,
     TagVersion,
@@ -303,14 +304,33 @@ async def test_pods_are_told_with_the_token_and_failures_are_returned(cluster: A
     assert "127.0.0.2" in failures[0]
 
 
+@pytest.mark.parametrize(("recorded", "calls"), [(True, 1), (False, 2)], ids=["stored", "store-away"])
+async def test_one_pod_goes_back_for_all_unless_it_cannot_write_that(
+    cluster: ApplyingCluster, run: Passes, recorded: bool, calls: int
+) -> None:
+    await run([EnsureAdminSecret()])
+    async with admin_calls(cluster, answer={"recorded": recorded}) as told:
+        assert await run([RevertPods(("127.0.0.1", "127.0.0.1"), "anchor 4 was rejected")]) == []
+    assert len(told) == calls
+    assert json.loads(told[0][2]) == {"to": "anchor", "reason": "anchor 4 was rejected"}
+
+
+async def test_where_the_first_pod_does_not_answer_the_others_go_back(cluster: ApplyingCluster, run: Passes) -> None:
+    await run([EnsureAdminSecret()])
+    async with admin_calls(cluster) as told:
+        (failure,) = await run([RevertPods(("127.0.0.2", "127.0.0.1"), "worse")])
+    assert "127.0.0.2" in failure
+    assert len(told) == 1
+
+
 @contextlib.asynccontextmanager
-async def admin_calls(cluster: ApplyingCluster) -> AsyncIterator[list[tuple[str, str, str]]]:
+async def admin_calls(cluster: ApplyingCluster, answer: Any = None) -> AsyncIterator[list[tuple[str, str, str]]]:
     """Path, authorization and body of each call to the pod 127.0.0.1; at 127.0.0.2 nobody answers."""
     told: list[tuple[str, str, str]] = []
 
     async def called(request: web.Request) -> web.Response:
         told.append((request.path, request.headers["Authorization"], await request.text()))
-        return web.Response()
+        return web.json_response(answer)
 
     app = web.Application()
     app.router.add_post("/viridian/v1/admin/{verb}", called)
