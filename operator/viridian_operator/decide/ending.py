@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from viridian_operator.api.conditions import Reason
+from viridian_operator.api.gate import OnInconclusive
 from viridian_operator.api.status import (
     CONTENDS,
     HISTORY_LIMIT,
@@ -80,7 +81,8 @@ def _answer_anchor(d: Draft, update: Update) -> None:
     """The online trainer waits for a verdict; one that was not reached lets it go on to the next anchor."""
     if update.kind is not Kind.ANCHOR or update.candidate is None:
         return
-    rejected = update.phase is Phase.REJECTED and update.reason != Reason.GATE_INCONCLUSIVE
+    undecided = update.reason == Reason.GATE_INCONCLUSIVE and d.spec.gate.on_inconclusive is not OnInconclusive.REJECT
+    rejected = update.phase is Phase.REJECTED and not undecided
     verdict = "Pass" if update.phase is Phase.SUCCEEDED else "Reject" if rejected else "Inconclusive"
     owe_tag(d, update.candidate.version, VERDICT, verdict)
     if rejected:

@@ -157,6 +157,13 @@ def test_an_anchor_of_another_lineage_is_refused_and_the_trainer_hears_it(
     assert world.trainer and world.trainer.pending is None
 
 
+def test_an_inconclusive_anchor_brings_replicas_back_where_that_means_rejected(world: OnlineWorld) -> None:
+    world.spec = online(gate={"minEvents": 100, "onInconclusive": "Reject"})
+    world.judge(world.anchor(), "Inconclusive")
+    assert world.versions["2"].tags == {"viridian.verdict": "Reject"}
+    assert (world.head.epoch, world.head.n) == (2, 0)
+
+
 def test_an_inconclusive_anchor_is_given_up_unless_a_person_lets_it_pass(world: OnlineWorld) -> None:
     world.judge(world.anchor(), "Inconclusive")
     assert world.versions["2"].tags == {"viridian.verdict": "Inconclusive"}
