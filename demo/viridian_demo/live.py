@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from viridian_demo.callers import COUNTERS, Caller
+from viridian_demo.callers import Caller
 from viridian_demo.commands import CommandFailed, Tools
 from viridian_demo.events import Producer
 from viridian_demo.install import NAMESPACE, image, manifest
@@ -129,19 +129,19 @@ class Live:
     def _poison(self, watcher: Watcher, producer: Producer) -> None:
         """What a stretch with inverted labels taught is seen to be worse, and taken back everywhere."""
         reverts = (watcher.status.get("online") or {}).get("reverts", 0)
+        began = time.monotonic()
         producer.append(POISONED, poison=True)
         producer.append(AFTERWARDS)
-        began = time.monotonic()
         watcher.wait(lambda s: (s.get("online") or {}).get("reverts", 0) > reverts, DEADLINE, "the revert")
         watcher.wait(
             lambda s: all(each["sequence"].endswith(".0") for each in pods_of(s)), DEADLINE, "replicas at the champion"
         )
         took, why = time.monotonic() - began, training(watcher.status).get("message", "")
         self.screen.say(f"taken back: {why}", style="bold")
-        self.chapter.facts.append(f"all replicas were back at the champion {took:.1f} s after the poison: {why}")
+        self.chapter.facts.append(f"all replicas were back at the champion within {took:.0f} s of the poison: {why}")
 
     def _count(self, before: dict[str, int], after: dict[str, int]) -> None:
-        self.chapter.requests = {name: after[name] - before[name] for name in COUNTERS if name != "oldAfterNew"}
+        self.chapter.requests = {name: after[name] - before[name] for name in after if name != "oldAfterNew"}
         for name in ("failed", "mixed"):
             self.chapter.check(self.chapter.requests[name] == 0, f"{self.chapter.requests[name]} requests {name}")
 

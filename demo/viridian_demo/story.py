@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from viridian_demo.callers import COUNTERS, Caller
+from viridian_demo.callers import Caller
 from viridian_demo.commands import Tools
 from viridian_demo.events import Producer
 from viridian_demo.install import NAMESPACE, image, manifest
@@ -163,7 +163,7 @@ class Story:
         chapter.check(found == chapter.expected, f"ended {found} ({message}), not {chapter.expected}")
         if before is not None:
             after = self.caller.counters()
-            chapter.requests = {name: after[name] - before[name] for name in COUNTERS}
+            chapter.requests = {name: after[name] - before[name] for name in after}
             if chapter.expected != "Succeeded":
                 del chapter.requests["oldAfterNew"]  # counts from the newest version ever seen, also one that was left
         self.screen.say(f"update {chapter.number} ended: {found}: {message}", style="bold")
