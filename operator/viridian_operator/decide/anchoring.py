@@ -8,6 +8,7 @@ from __future__ import annotations
 from viridian_operator.api.status import Champion, ModelRef, Window
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.observation import LogHeads, RegisteredVersion
+from viridian_operator.decide.online import begin_anew
 from viridian_operator.decide.starting import refuse_anchor, start_anchor
 from viridian_operator.decide.tags import VERDICT
 from viridian_operator.decide.window import WindowImpossible, check_log, size
@@ -42,6 +43,7 @@ def _consider(d: Draft, pending: ModelRef, found: RegisteredVersion, champion: C
         return  # judged; the trainer hears of it
     if problem := _unfit(d, pending, found, champion):
         refuse_anchor(d, found, problem)
+        begin_anew(d, champion)
         return
     heads = d.seen.heads
     if heads is None:

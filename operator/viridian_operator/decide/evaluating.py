@@ -93,9 +93,25 @@ def _follow(d: Draft, evaluation: Evaluation) -> None:
 def passed(d: Draft) -> None:
     """The candidate is good enough: it is rolled out, or is champion at once if replicas have its weights already."""
     if d.update.kind is Kind.ANCHOR:
-        promote(d)
+        _crown_anchor(d)
     else:
         prepare(d)
+
+
+def _crown_anchor(d: Draft) -> None:
+    """Only while the online trainer goes on from it: one that went back meanwhile trains another branch, and replicas
+    have left these weights."""
+    candidate, report = d.update.candidate, d.seen.online.report if d.seen.online else None
+    if report is not None and candidate is not None and report.pending == candidate.model:
+        promote(d)
+    elif report is not None:
+        message = f"the online trainer does not go on from version {_version(d)} any more"
+        finish(d, Phase.SUPERSEDED, Reason.SUPERSEDED, message)
+    elif d.overdue:
+        finish(d, Phase.FAILED, Reason.ONLINE_NOT_READY, "it passed, but the online trainer says nothing")
+    else:
+        d.say("passed; waiting for the online trainer to say whether it goes on from it")
+        d.ask_again()
 
 
 def _inconclusive(d: Draft, evaluation: Evaluation) -> str:
@@ -107,6 +123,8 @@ def _inconclusive(d: Draft, evaluation: Evaluation) -> str:
 
 
 def _held(d: Draft, evaluation: Evaluation) -> None:
-    """An inconclusive verdict that waits for a person."""
-    if d.overdue:
+    """An inconclusive verdict that waits for a person, or an anchor that passed for its trainer."""
+    if evaluation.verdict == "Pass" or evaluation.overridden_by:
+        passed(d)
+    elif d.overdue:
         finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, f"nobody decided in time: {evaluation.message}")

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from viridian_operator.api.conditions import Reason, Type, drop_condition, set_condition
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import Kind, ModelUpdateStatus, OnlineStatus, OwedRevert, Replica
+from viridian_operator.api.status import Champion, Kind, ModelUpdateStatus, OnlineStatus, OwedRevert, Replica
 from viridian_operator.decide.decision import Action, DeleteOnlineTrainer, EnsureOnlineTrainer, RevertPods
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import follows_chain
@@ -61,6 +61,15 @@ def _give_chain(d: Draft) -> None:
         return  # what it rolls out may have to give back; until then the old chain is written
     d.put(online=OnlineStatus(chain=active.chain, parent=champion.model))
     d.note(Reason.ONLINE_STARTED, f"training online from version {champion.version} into chain {active.chain}")
+
+
+def begin_anew(d: Draft, champion: Champion) -> None:
+    """A trainer whose anchors are of another lineage than the champion's has missed a verdict: it starts from the
+    champion that there is."""
+    online = d.status.online
+    if online is not None and online.parent != champion.model:
+        d.put(online=online.but(parent=champion.model))
+        d.note(Reason.ONLINE_STARTED, f"the online trainer begins anew from version {champion.version}", warn=True)
 
 
 def _take_figures(d: Draft, old: OnlineStatus) -> None:

@@ -55,6 +55,8 @@ class SimTrainer:
 
     chain: str
     champion: ModelRef
+    #: what the operator named when it started
+    parent: ModelRef
     pending: ModelRef | None = None
     shadow: bool = False
     reverts: int = 0
@@ -72,6 +74,8 @@ class OnlineWorld(World):
     #: whether pods that are told to go back can write that into the store
     store_up: bool = True
     told_to_revert: list[str] = field(default_factory=list)
+    #: digests that were champions of the trainers of a chain, as its checkpoints remember
+    trained: dict[str, set[str]] = field(default_factory=dict)
     #: pods that went back by themselves, and from which epoch
     strays: dict[str, Chain] = field(default_factory=dict)
 
@@ -140,6 +144,7 @@ class OnlineWorld(World):
         verdict = self.versions[trainer.pending.version].tags.get(VERDICT) if trainer.pending else None
         if trainer.pending and verdict == "Pass":
             trainer.champion, trainer.shadow = trainer.pending, False
+            self.trained[trainer.chain].add(trainer.pending.digest)
             head.begin(trainer.pending)
         elif verdict == "Reject" and not trainer.shadow:
             trainer.shadow, trainer.reverts = True, trainer.reverts + 1
@@ -186,8 +191,8 @@ class OnlineWorld(World):
         super().apply(action)
         match action:
             case act.EnsureOnlineTrainer(chain=chain, parent=parent):
-                if self.trainer is None or self.trainer.chain != chain:
-                    self.trainer = SimTrainer(chain, parent)
+                if self.trainer is None or (self.trainer.chain, self.trainer.parent) != (chain, parent):
+                    self._start_trainer(chain, parent)
             case act.DeleteOnlineTrainer():
                 self.trainer = None
             case act.RevertPods():
@@ -198,6 +203,15 @@ class OnlineWorld(World):
                     assert not chain, "told a pod that follows a chain"
             case _:
                 pass
+
+    def _start_trainer(self, chain: str, parent: ModelRef) -> None:
+        """It goes on from the anchor of the head, unless its parent is news that was trained further."""
+        head, known = self.chains.get(chain), self.trained.setdefault(chain, set())
+        champion = parent if head is None or parent.digest not in known else head.anchor
+        self.trainer = SimTrainer(chain, champion, parent)
+        known |= {parent.digest, champion.digest}
+        if head is not None and head.anchor != champion:
+            head.begin(champion)
 
     def _revert(self, action: act.RevertPods) -> None:
         self.told_to_revert += action.pods

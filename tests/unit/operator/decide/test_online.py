@@ -177,6 +177,54 @@ def test_an_inconclusive_anchor_is_given_up_unless_a_person_lets_it_pass(world: 
     assert world.versions["3"].tags["viridian.verdict"] == "Pass"
 
 
+def test_an_anchor_that_the_trainer_has_left_meanwhile_is_not_champion(world: OnlineWorld) -> None:
+    anchor = world.anchor()
+    world.passes(2)
+    world.events += 200
+    world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    world.head.begin(world.head.anchor, "the sequential test says so")
+    world.passes(15)
+    ended(world, Kind.ANCHOR, Phase.SUPERSEDED, "Superseded")
+    assert world.status.champion and world.status.champion.version == "1"
+    assert world.versions[anchor].tags == {"viridian.verdict": "Inconclusive"}
+    following = world.anchor()
+    world.judge(following)
+    assert world.status.champion.version == following
+
+
+def test_an_anchor_that_passes_waits_for_a_trainer_that_says_nothing(world: OnlineWorld) -> None:
+    anchor = world.anchor()
+    world.passes(2)
+    assert world.trainer
+    world.trainer.down = True
+    world.judge(anchor)
+    assert world.status.phase is Phase.EVALUATING
+    assert "waiting for the online trainer" in world.status.message
+    world.trainer.down = False
+    world.passes()
+    assert world.status.champion and world.status.champion.version == anchor
+
+
+def test_a_trainer_that_missed_a_verdict_begins_anew_from_the_champion(world: OnlineWorld) -> None:
+    missed = world.anchor()
+    world.verdicts[missed] = "Pass"
+    world.passes(2)
+    world.events += 200
+    world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    world.registry_up = False
+    world.run(lambda w: w.status.champion is not None and w.status.champion.version == missed)
+    assert world.trainer
+    world.trainer.pending, world.registry_up = None, True
+    world.passes()
+    world.judge(world.anchor())
+    ended(world, Kind.ANCHOR, Phase.FAILED, "ResultMismatch")
+    assert world.trainer.champion.version == missed
+    assert world.head.anchor.version == missed
+    following = world.anchor()
+    world.judge(following)
+    assert world.status.champion and world.status.champion.version == following
+
+
 def test_a_verdict_reaches_the_trainer_when_the_registry_is_back(world: OnlineWorld) -> None:
     anchor = world.anchor()
     world.verdicts[anchor] = "Pass"

@@ -42,6 +42,13 @@ class OnlineInterleavings(Interleavings):
         if self.world.trainer is not None:
             self.world.trainer.down = down
 
+    @precondition(lambda self: self.world.trainer is not None and self.world.trainer.chain in self.world.chains)
+    @rule()
+    def the_sequential_test_stops(self) -> None:
+        head = self.world.chains[self.world.trainer.chain] if self.world.trainer else None
+        if head is not None and head.n:
+            head.begin(head.anchor, "worse")
+
     @rule(up=st.booleans())
     def the_store(self, up: bool) -> None:
         self.world.store_up = up
@@ -88,6 +95,18 @@ class OnlineInterleavings(Interleavings):
         stalled = any(each.type == "Stalled" for each in world.status.conditions)
         assert stalled or (told and world.trainer and world.trainer.chain == active.chain == told.chain)
         assert not told or told.revert is None
+        if not stalled:
+            assert self._anchors_pass(), "no anchor comes through any more"
+
+    def _anchors_pass(self) -> bool:
+        """At the latest the third one: the first may be of a branch that is left, the second begins anew."""
+        for _ in range(3):
+            self.world.judge(self.world.anchor())
+            self.world.passes(10)
+            champion, trainer = self.world.status.champion, self.world.trainer
+            if champion and trainer and trainer.champion == champion.model == self.world.head.anchor:
+                return True
+        return False
 
 
 OnlineInterleavings.TestCase.settings = Interleavings.TestCase.settings
