@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from viridian_operator.api.base import ApiModel, Time
+from viridian_operator.api.online_status import OnlineStatus
+from viridian_operator.api.version import ModelRef, Numbers
 
 HISTORY_LIMIT = 20
 QUARANTINE_LIMIT = 100
@@ -16,14 +18,6 @@ GAPS_LIMIT = 20
 
 #: Positions per partition; opaque to everything but the source that made them.
 Offsets = dict[str, str]
-
-
-def _known(numbers: Any) -> Any:
-    """Without those that an evaluation could not tell, which it writes as null."""
-    return {k: v for k, v in numbers.items() if v is not None} if isinstance(numbers, dict) else numbers
-
-
-Numbers = Annotated[dict[str, float], BeforeValidator(_known)]
 
 
 class Phase(StrEnum):
@@ -81,13 +75,6 @@ class Colour(StrEnum):
     def other(self) -> Colour:
         """The colour of the next revision."""
         return Colour.GREEN if self is Colour.BLUE else Colour.BLUE
-
-
-class ModelRef(ApiModel):
-    """One version of the registered model, pinned by the digest of its bundle."""
-
-    version: str
-    digest: str
 
 
 class Revision(ApiModel):
@@ -398,46 +385,6 @@ class Condition(ApiModel):
     last_transition_time: Time
     reason: str
     message: str = ""
-
-
-class Replica(ApiModel):
-    """What a serving pod said that it answers with."""
-
-    pod: str
-    version: str = Field(description="the anchor of what it answers with")
-    sequence: str
-    root: str = Field(default="", description="Merkle root")
-    repaired: int = Field(default=0, description="damages of its memory that it found and repaired since it started")
-    since: Time = Field(description="when it was first seen with this anchor and epoch")
-
-
-class OwedRevert(ApiModel):
-    """Replicas that are beyond the anchor of an epoch go back to it; who has left the epoch has done so."""
-
-    epoch: int
-    reason: str
-    since: Time
-
-
-class OnlineStatus(ApiModel):
-    """What the online trainer and the replicas said last; ``chain`` and ``parent`` are what the trainer was given."""
-
-    chain: str
-    parent: ModelRef = Field(description="the champion that it started from")
-    state: str = Field(default="", description="Starting, Publishing, Stopped or Shadow; empty while it says nothing")
-    sequence: str = Field(default="", description="of the newest head that it published")
-    event_time: float | None = Field(default=None, description="of the newest event that it trained on")
-    lag_events: int = Field(default=0, description="entries of the log that it has not trained on")
-    lag_seconds: float = 0.0
-    deltas_per_second: float = 0.0
-    reverts: int = Field(default=0, description="how often replicas went back to a champion")
-    p_value: float | None = Field(default=None, description="anytime-valid, of being worse than the champion")
-    metrics: dict[str, Numbers] = Field(default={}, description="prequential, of the online weights and the champion")
-    pending: ModelRef | None = Field(default=None, description="the anchor that waits for its verdict")
-    error: str = ""
-    replicas: list[Replica] = []
-    checked_at: Time | None = Field(default=None, description="when the figures were taken")
-    revert: OwedRevert | None = None
 
 
 class ModelUpdateStatus(ApiModel):

@@ -5,7 +5,8 @@ What an anchor holds serves already, so nothing is rolled out: a Pass makes it c
 
 from __future__ import annotations
 
-from viridian_operator.api.status import Champion, ModelRef, Window
+from viridian_operator.api.status import Champion, Window
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.observation import LogHeads, RegisteredVersion
 from viridian_operator.decide.online import begin_anew

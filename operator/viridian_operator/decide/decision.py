@@ -7,7 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import ModelRef, ModelUpdateStatus, Revision, Update, Window
+from viridian_operator.api.status import ModelUpdateStatus, Revision, Update, Window
+from viridian_operator.api.version import ModelRef
 
 
 class Severity(StrEnum):

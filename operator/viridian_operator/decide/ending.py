@@ -15,12 +15,12 @@ from viridian_operator.api.status import (
     Champion,
     HistoryEntry,
     Kind,
-    ModelRef,
     Phase,
     Quarantined,
     Revision,
     Update,
 )
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import revision_hash
 from viridian_operator.decide.online import owe_revert

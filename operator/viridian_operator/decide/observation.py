@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from viridian_operator.api.serves import Serves
-from viridian_operator.api.status import CheckResult, Detection, ModelRef, Offsets, Window
+from viridian_operator.api.status import CheckResult, Detection, Offsets, Window
+from viridian_operator.api.version import ModelRef
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from viridian_operator.api.conditions import Reason, Type, drop_condition, set_condition
+from viridian_operator.api.online_status import OnlineStatus, OwedRevert, Replica
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import Champion, Kind, ModelUpdateStatus, OnlineStatus, OwedRevert, Replica
+from viridian_operator.api.status import Champion, Kind, ModelUpdateStatus
 from viridian_operator.decide.decision import Action, DeleteOnlineTrainer, EnsureOnlineTrainer, RevertPods
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import follows_chain

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from viridian_operator.api.follow import Follow
 from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.spec import ModelUpdateSpec, Strategy
-from viridian_operator.api.status import TRAINS, ModelRef, ModelUpdateStatus, Phase, Update
+from viridian_operator.api.status import TRAINS, ModelUpdateStatus, Phase, Update
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.capacity import swaps
 from viridian_operator.decide.drifting import watches_drift
 from viridian_operator.decide.retention import retention_due

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from viridian_operator.api import names
 from viridian_operator.api.children import serving_port
-from viridian_operator.api.status import ModelRef, Numbers
+from viridian_operator.api.version import ModelRef, Numbers
 from viridian_operator.decide.observation import OnlineReport, OnlineTrainerView
 from viridian_operator.kube.resources import Key, Manifest
 from viridian_operator.observe.deployments import monitor_view

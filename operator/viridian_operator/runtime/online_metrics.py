@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from viridian_operator.api.status import OnlineStatus
+from viridian_operator.api.online_status import OnlineStatus
 from viridian_operator.kube.resources import Key
 
 _LABELS = ["namespace", "name"]

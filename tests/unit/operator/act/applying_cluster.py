@@ -11,7 +11,8 @@ from typing import Any
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.api.base import API_VERSION
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import Colour, Kind, ModelRef, Phase, Revision, Trigger, Update, Window
+from viridian_operator.api.status import Colour, Kind, Phase, Revision, Trigger, Update, Window
+from viridian_operator.api.version import ModelRef
 from viridian_operator.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from viridian_operator.kube.resources import Manifest, Resource, resource_of
 from viridian_operator.observe.times import EPOCH

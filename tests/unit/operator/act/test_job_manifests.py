@@ -16,7 +16,8 @@ from viridian_operator.act.manifests.job import headless_service, job
 from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.api import names
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import Attempts, Kind, ModelRef
+from viridian_operator.api.status import Attempts, Kind
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.decision import CreateCheckJob, CreateJob
 
 PARENT = ModelRef(version="1", digest="sha256:p")

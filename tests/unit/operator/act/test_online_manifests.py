@@ -15,7 +15,7 @@ from viridian_operator.act.manifests.pod import InvalidTemplate
 from viridian_operator.act.manifests.revision import serves
 from viridian_operator.api import names
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import ModelRef
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.decision import EnsureOnlineTrainer
 from viridian_server.revision import read_revision
 from viridian_trainer.environment import OnlineInput, VersionRef, read_online

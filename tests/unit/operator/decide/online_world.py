@@ -8,7 +8,8 @@ from typing import Any
 from simulation import UID, SimDeployment, SimPod, World, spec
 
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import ModelRef, Window
+from viridian_operator.api.status import Window
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide import decision as act
 from viridian_operator.decide.observation import (
     DeploymentView,

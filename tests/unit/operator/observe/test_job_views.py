@@ -10,7 +10,7 @@ from applying_cluster import OWNER, WINDOW, spec, update
 
 from viridian_operator.act.manifests.job import job
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import ModelRef
+from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.decision import CreateJob
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 from viridian_operator.observe.jobs import INDEX, JOB_NAME, job_view

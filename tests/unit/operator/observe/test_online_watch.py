@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from viridian_model.schema import Schema
-from viridian_operator.api.status import ModelRef
+from viridian_operator.api.version import ModelRef
 from viridian_operator.observe.online import report_of
 from viridian_operator.observe.online_watch import OnlineWatch
 from viridian_operator.observe.prober import probe_session
