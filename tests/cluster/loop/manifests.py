@@ -73,6 +73,13 @@ def trainer(*, env: list[Manifest] | None = None, picture: str = "", resources: 
     return {"spec": {"containers": [container], "volumes": [_volume()]}}
 
 
+def sleeper() -> Manifest:
+    """A pod template that does nothing for longer than any test."""
+    template = trainer()
+    template["spec"]["containers"][0]["command"] = ["sleep", "3600"]
+    return template
+
+
 def server(*env: Manifest) -> Manifest:
     """A pod template that serves."""
     container = {

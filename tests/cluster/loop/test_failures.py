@@ -12,7 +12,7 @@ import pytest
 
 from loop.appending import Stream
 from loop.following import Following
-from loop.manifests import NAME, merged, model_update, server, trainer, variable
+from loop.manifests import NAME, merged, model_update, server, sleeper, trainer, variable
 from loop.registry import Mlflow, mlflow
 from loop.serving import condition, ended, last_number, serve_first, served
 from loop.space import Space
@@ -42,6 +42,19 @@ TRAININGS = [
         id="registry-unreachable",
     ),
     pytest.param({"config": {"batchSize": 0}}, "BadConfiguration", 60, 1, id="bad-config"),
+    pytest.param(
+        {"template": sleeper(), "deadlines": {"running": "5s"}}, "DeadlineExceeded", 30, 0, id="longer-than-allowed"
+    ),
+    pytest.param(
+        {
+            "checkpoint": {"persistentVolumeClaim": {"claimName": "lost"}},
+            "deadlines": {"queued": "10s"},
+        },
+        "Unschedulable",
+        25,
+        0,
+        id="volume-is-lost",
+    ),
 ]
 
 
@@ -68,6 +81,20 @@ def test_training_fails(
     assert _duration(record) <= limit
     attempts = {job["metadata"]["name"] for job in _jobs(space, record["number"])}
     assert attempts == {f"{NAME}-train-{record['number']}-a{attempt + 1}" for attempt in range(left)}
+
+
+@pytest.mark.usefixtures("untouched")
+def test_an_evicted_training_is_no_failure_of_the_code(space: Space, following: Following) -> None:
+    number = last_number(space) + 1
+    training = {"template": sleeper(), "retries": {"infrastructure": 0, "code": 5}}
+    space.apply(model_update(space.name, serving=SERVING, training=training))
+    space.request(NAME, "run")
+    following.wait(lambda state: state["status"]["phase"] == "Training", 60, "the training to run")
+    (pod,) = space.list("pods", f"viridian.dev/task=train,viridian.dev/update={number}")
+    _evict(space, pod["metadata"]["name"])
+    record, _ = ended(following, number)
+    space.apply(model_update(space.name, serving=SERVING))
+    assert (record["phase"], record["reason"]) == ("Failed", "Infrastructure"), record["message"]
 
 
 @pytest.mark.usefixtures("untouched")
@@ -163,6 +190,12 @@ def _run(space: Space, following: Following, **changes: dict[str, Any]) -> dict[
     record, _ = ended(following, number)
     space.apply(model_update(space.name, serving=SERVING))
     return record
+
+
+def _evict(space: Space, pod: str) -> None:
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": space.name}}
+    path = f"/api/v1/namespaces/{space.name}/pods/{pod}/eviction"
+    space.tools.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
 
 def _duration(record: dict[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,6 +109,21 @@ def test_a_trainer_that_is_lost_goes_on_and_serving_does_not_notice(
     stream.append(100)
     until(lambda: at_head(space), LIMIT, "every replica at the head again")
     assert calling.since(before)["failed"] == 0
+
+
+def test_pods_of_a_new_template_join_the_same_chain_before_they_take_over(
+    space: Space, stream: Stream, calling: Caller, following: Following
+) -> None:
+    before, number, chain = calling.counters(), last_number(space) + 1, space.status(NAME)["active"]["chain"]
+    change = [{"op": "replace", "path": "/spec/serving/template/spec/containers/0/env/1/value", "value": "2"}]
+    space.kubectl("patch", "mu", NAME, "--type=json", "-p", json.dumps(change))
+    stream.append(50)
+    record, status = ended(following, number)
+    assert (record["kind"], record["phase"]) == ("Redeploy", "Succeeded"), record["message"]
+    assert status["active"]["chain"] == chain
+    until(lambda: at_head(space), LIMIT, "every new replica at the head")
+    counted = calling.since(before)
+    assert (counted["failed"], counted["mixed"]) == (0, 0)
 
 
 def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
