@@ -42,8 +42,8 @@ class OpenInference:
         return routes
 
     async def live(self, _request: web.Request) -> web.Response:
-        """The process answers; nothing else counts."""
-        return web.Response()
+        """The process answers, and is not damaged for good; nothing else counts."""
+        return web.Response() if self._state.alive else web.Response(status=503)
 
     async def ready(self, _request: web.Request) -> web.Response:
         """200 only if the model is loaded, verified, warmed up and not draining."""

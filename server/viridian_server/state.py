@@ -14,6 +14,9 @@ from viridian_server.snapshot import Snapshot
 if TYPE_CHECKING:
     from viridian_server.online.following import Following
 
+#: Seconds with memory that cannot be repaired until the process says that it should be ended.
+REPLACED_AFTER = 60.0
+
 
 class ServerState:
     """State of one process."""
@@ -23,6 +26,7 @@ class ServerState:
         self.residents = Residents()
         self.phase = Phase.FETCHING
         self.failure: LoadFailure | None = None
+        self._failed_at = 0.0
         self.following: Following | None = None
         self.consistency: dict[str, Any] | None = None
         self.retired = False
@@ -43,6 +47,11 @@ class ServerState:
         return self._faults is None or not self._faults.unready(self._ready_for())
 
     @property
+    def alive(self) -> bool:
+        """Whether there is hope for this process; one that cannot repair its memory for long is to be replaced."""
+        return self.failure is None or time.monotonic() - self._failed_at < REPLACED_AFTER
+
+    @property
     def closes_connections(self) -> bool:
         """Whether clients are asked to open another connection, which may lead elsewhere."""
         return self.retired or self.draining
@@ -56,6 +65,12 @@ class ServerState:
     def injected_delay(self) -> float:
         """Seconds that a fault adds to every inference."""
         return self._faults.slow if self._faults else 0.0
+
+    def fail(self, failure: LoadFailure | None) -> None:
+        """Be ready no longer, or again."""
+        if failure is not None and self.failure is None:
+            self._failed_at = time.monotonic()
+        self.failure = failure
 
     def serve(self, snapshot: Snapshot) -> None:
         """Let ``snapshot`` answer."""

@@ -193,7 +193,7 @@ class Following:
         """Be ready or not; the termination log says why, should the process end now."""
         if failure is None and self._state.failure is None:
             return
-        self._state.failure = failure
+        self._state.fail(failure)
         try:
             if failure is None:
                 clear_termination_log(self._settings.termination_log)

@@ -135,10 +135,14 @@ def test_what_cannot_be_repaired_is_not_ready_until_it_is(
         damage(replica, "bit of a value", np.random.default_rng(1))
         assert check(replica)["repaired"] == 0
         assert not replica.state.ready
+        assert replica.state.alive, "it may still get well"
+        away.setattr("viridian_server.state.REPLACED_AFTER", 0.0)
+        assert not replica.state.alive, "the kubelet replaces it"
         assert site.last_words()["reason"] == "Corrupted"
         assert replica.state.identity()["error"]["reason"] == "Corrupted"
     assert check(replica)["repaired"] == 1
     assert replica.state.ready
+    assert replica.state.alive
     assert site.termination_log.read_text() == ""
     assert replica.answers() == trainer.offline["1.4"]
 
