@@ -23,10 +23,13 @@ def traffic_target(d: Draft) -> Revision | None:
         return target
     if d.spec.serving.replicas == 0 or (d.running and d.update.phase in _FOR_A_ROLLBACK):
         return target
-    enough = _full_size(d, target) if stood_in_for(d) else 1
-    if d.seen.ready_of(target.hash) >= enough or not d.seen.ready_of(previous.hash):
+    stands_in, ready = stood_in_for(d), d.seen.ready_of(target.hash)
+    if ready >= (_full_size(d, target) if stands_in else 1):
         return target
-    return previous
+    if d.seen.ready_of(previous.hash):
+        return previous
+    # nobody answers: the selector stays until somebody does
+    return previous if stands_in and not ready else target
 
 
 def stood_in_for(d: Draft) -> bool:

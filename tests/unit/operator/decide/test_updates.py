@@ -694,6 +694,27 @@ def test_the_previous_revision_stands_in_for_one_that_lost_all_its_pods(first: W
     assert condition(first, "Ready") == "True"
 
 
+def test_a_stand_in_that_is_lost_too_keeps_the_selector_until_somebody_answers(first: World) -> None:
+    more_events(first)
+    first.settle()
+    for version in ("2", "1"):
+        for pod in first.pods_of(version):
+            pod.broken = PodTrouble.CRASH_LOOP
+        for _ in range(3):
+            first.step()
+            first.tick(1)
+    selected, moves = first.services["ctr"], len(first.switches)
+    assert first.status.previous and selected == first.status.previous.hash
+    more_events(first)
+    first.run(lambda w: any(pod.version == "3" and pod.ready for pod in w.pods.values()))
+    for _ in range(3):
+        first.step()
+    assert (first.services["ctr"], len(first.switches)) == (selected, moves), "moved to pods that do not answer either"
+    first.pods_of("2")[0].broken = None
+    first.step()
+    assert first.status.active and first.services["ctr"] == first.status.active.hash
+
+
 def test_nothing_stands_in_for_what_was_scaled_to_nothing(first: World) -> None:
     more_events(first)
     first.settle()
