@@ -23,7 +23,7 @@ from viridian_demo.screen import Screen
 from viridian_demo.watching import Status, Watcher
 
 NAME = "live"
-FIRST, POISONED, AFTERWARDS = 6000, 600, 2400
+FIRST, POISONED = 6000, 2000
 #: events per second while replicas are looked at, and the most of them
 RATE, MOST = 60, 9000
 DEADLINE = 300.0
@@ -61,6 +61,7 @@ class Live:
                 self._freshness()
                 self._anchor(watcher)
             self._repair(watcher)
+            self._rarer_anchors(watcher)
             self._poison(watcher, producer)
             self._count(before, caller.counters())
         finally:
@@ -126,12 +127,21 @@ class Live:
         times = sum(repaired.values())
         self.chapter.facts.append(f"memory damaged and repaired: {times} times in {len(repaired)} pods")
 
+    def _rarer_anchors(self, watcher: Watcher) -> None:
+        """A changed spec replaces the trainer, which goes on where it was. An anchor made in the poisoned stretch would be
+        judged on the rest of it.
+        """
+        patch = json.dumps({"spec": {"online": {"anchors": {"events": 100_000}}}})
+        with self.screen.step("anchors are to be made less often: the trainer is replaced and goes on"):
+            self.tools.kubectl("patch", "mu", NAME, "-n", NAMESPACE, "--type=merge", "-p", patch)
+            watcher.wait(lambda s: training(s).get("status") != "True", DEADLINE, "the end of the old trainer")
+            watcher.wait(lambda s: training(s).get("status") == "True", DEADLINE, "the new trainer")
+
     def _poison(self, watcher: Watcher, producer: Producer) -> None:
         """What a stretch with inverted labels taught is seen to be worse, and taken back everywhere."""
         reverts = (watcher.status.get("online") or {}).get("reverts", 0)
         began = time.monotonic()
         producer.append(POISONED, poison=True)
-        producer.append(AFTERWARDS)
         watcher.wait(lambda s: (s.get("online") or {}).get("reverts", 0) > reverts, DEADLINE, "the revert")
         watcher.wait(
             lambda s: all(each["sequence"].endswith(".0") for each in pods_of(s)), DEADLINE, "replicas at the champion"

@@ -142,17 +142,35 @@ def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
     assert calling.since(before)["failed"] == 0
 
 
-def test_what_a_bad_stretch_taught_is_stopped_and_taken_back(space: Space, stream: Stream, calling: Caller) -> None:
-    before, reverts = calling.counters(), told(space)["reverts"]
-    stream.append(ANCHOR, flipped=True)
-    stream.append(2 * ANCHOR)
-    # by the sequential test, by a check of a delta, or by the gate of the anchor, whichever sees it first
-    until(lambda: told(space)["reverts"] > reverts, LIMIT, "publication to be stopped")
+def test_after_a_rejected_anchor_every_replica_is_back_at_the_champion(
+    space: Space, stream: Stream, calling: Caller, following: Following
+) -> None:
+    before = calling.counters()
+    record, champion = _reject_an_anchor(space, stream, following)
+    assert (record["kind"], record["phase"]) == ("Anchor", "Rejected"), record["message"]
     until(lambda: at_anchor(space), LIMIT, "every replica at the champion")
-    state = condition(space.status(NAME), "OnlineTraining")
-    assert (state["status"], state["reason"]) == ("False", "Shadow"), state["message"]
+    until(lambda: condition(space.status(NAME), "OnlineTraining").get("reason") == "Shadow", LIMIT, "the shadow")
+    assert {each["version"] for each in told(space)["replicas"]} == {champion["version"]}
+    assert space.status(NAME)["champion"] == champion
     counted = calling.since(before)
     assert (counted["failed"], counted["mixed"]) == (0, 0)
+
+
+def _reject_an_anchor(space: Space, stream: Stream, following: Following) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record of an update that a person rejected, and who was champion; one that ended before is followed by
+    another.
+    """
+    record: dict[str, Any] = {}
+    champion: dict[str, Any] = {}
+    for _ in range(3):
+        stream.append(ANCHOR + JUDGED)
+        state = following.wait(lambda state: state["status"]["phase"] == "Evaluating", LIMIT, "an anchor to be judged")
+        number, champion = state["status"]["update"]["number"], state["status"]["champion"]
+        space.request(NAME, f"reject/{number}")
+        record, _ = ended(following, number)
+        if record["phase"] == "Rejected":
+            break
+    return record, champion
 
 
 def test_the_trainer_goes_when_nothing_more_is_to_be_trained(space: Space, calling: Caller) -> None:
