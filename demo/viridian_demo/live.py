@@ -128,8 +128,9 @@ class Live:
         self.chapter.facts.append(f"memory damaged and repaired: {times} times in {len(repaired)} pods")
 
     def _rarer_anchors(self, watcher: Watcher) -> None:
-        """A changed spec replaces the trainer, which goes on where it was. An anchor made in the poisoned stretch would be
-        judged on the rest of it.
+        """A changed spec replaces the trainer, which goes on where it was.
+
+        An anchor made in the poisoned stretch would be judged on the rest of it.
         """
         patch = json.dumps({"spec": {"online": {"anchors": {"events": 100_000}}}})
         with self.screen.step("anchors are to be made less often: the trainer is replaced and goes on"):

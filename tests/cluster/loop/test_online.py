@@ -163,7 +163,7 @@ def _reject_an_anchor(space: Space, stream: Stream, following: Following) -> tup
     record: dict[str, Any] = {}
     champion: dict[str, Any] = {}
     for _ in range(3):
-        stream.append(ANCHOR + JUDGED)
+        stream.append(ANCHOR + 2 * JUDGED)
         state = following.wait(lambda state: state["status"]["phase"] == "Evaluating", LIMIT, "an anchor to be judged")
         number, champion = state["status"]["update"]["number"], state["status"]["champion"]
         space.request(NAME, f"reject/{number}")
