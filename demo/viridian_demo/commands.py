@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import re
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+#: seconds in which a process that forwards a port says which
+ANNOUNCEMENT = 30.0
 
 
 class CommandFailed(Exception):
@@ -44,6 +49,35 @@ def run(*command: str, stdin: str | None = None, env: dict[str, str] | None = No
         last = "\n".join((result.stderr or result.stdout or "").strip().splitlines()[-5:])
         raise CommandFailed(f"{' '.join(command[:4])} … ended with code {result.returncode}: {last}")
     return result.stdout or ""
+
+
+def announced_port(process: subprocess.Popen[str], what: str) -> int:
+    """The port of 127.0.0.1 in the first line that a process writes.
+
+    Raises
+    ------
+    CommandFailed
+        If it names none in time.
+    """
+    lines: queue.Queue[str] = queue.Queue()
+    stdout = process.stdout
+    if stdout is None:
+        raise CommandFailed(f"{what} has no output")
+
+    def read() -> None:
+        for line in stdout:
+            lines.put(line)
+        lines.put("nothing, and ended")
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        line = lines.get(timeout=ANNOUNCEMENT)
+    except queue.Empty:
+        raise CommandFailed(f"{what} did not come up") from None
+    found = re.search(r"127\.0\.0\.1:(\d+)", line)
+    if found is None:
+        raise CommandFailed(f"{what} said {line!r}")
+    return int(found[1])
 
 
 def local(*arguments: str, show: bool = False) -> str:

@@ -5,19 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import queue
-import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from viridian_demo.commands import CommandFailed, Tools, run
+from viridian_demo.commands import Tools, announced_port, run
 from viridian_demo.install import SYSTEM
 from viridian_demo.screen import Screen
 
-FORWARD_DEADLINE = 30.0
 #: the wheel that MovieLens-100k sits in; for research only, so it is fetched on demand and never part of the project
 MOVIELENS_WHEEL = "recbole==1.2.1"
 
@@ -74,24 +70,8 @@ def _forwarded(tools: Tools) -> Iterator[int]:
     """A local port that leads to Redis."""
     command = [tools.kubectl_path, "port-forward", "-n", SYSTEM, "service/viridian-redis", ":6379"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tools.env})
-    lines: queue.Queue[str] = queue.Queue()
-    stdout = process.stdout
-    if stdout is None:
-        raise CommandFailed("kubectl port-forward has no output")
-
-    def read() -> None:
-        for line in stdout:
-            lines.put(line)
-
-    threading.Thread(target=read, daemon=True).start()
     try:
-        line = lines.get(timeout=FORWARD_DEADLINE)
-        found = re.search(r"127\.0\.0\.1:(\d+)", line)
-        if found is None:
-            raise CommandFailed(f"kubectl port-forward said {line!r}")
-        yield int(found[1])
-    except queue.Empty:
-        raise CommandFailed("kubectl port-forward to Redis did not come up") from None
+        yield announced_port(process, "kubectl port-forward to Redis")
     finally:
         process.terminate()
         process.wait(10)

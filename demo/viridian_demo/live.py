@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import statistics
 import subprocess
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from viridian_demo.callers import Caller
-from viridian_demo.commands import CommandFailed, Tools
+from viridian_demo.commands import Tools, announced_port
 from viridian_demo.events import Producer
 from viridian_demo.install import NAMESPACE, image, manifest
 from viridian_demo.report import Chapter
@@ -122,7 +121,7 @@ class Live:
     def _repair(self, watcher: Watcher) -> None:
         """A bit flips in the memory of every pod: each finds and repairs it by itself."""
         with self.screen.step("a bit flips in the memory of every replica"):
-            watcher.wait(lambda s: all(each.get("repaired") for each in pods_of(s)), DEADLINE, "the repair")
+            watcher.wait(lambda s: everywhere(s, lambda each: bool(each.get("repaired"))), DEADLINE, "the repair")
         repaired = {each["pod"]: each["repaired"] for each in pods_of(watcher.status)}
         times = sum(repaired.values())
         self.chapter.facts.append(f"memory damaged and repaired: {times} times in {len(repaired)} pods")
@@ -145,7 +144,7 @@ class Live:
         producer.append(POISONED, poison=True)
         watcher.wait(lambda s: (s.get("online") or {}).get("reverts", 0) > reverts, DEADLINE, "the revert")
         watcher.wait(
-            lambda s: all(each["sequence"].endswith(".0") for each in pods_of(s)), DEADLINE, "replicas at the champion"
+            lambda s: everywhere(s, lambda each: each["sequence"].endswith(".0")), DEADLINE, "replicas at the champion"
         )
         took, why = time.monotonic() - began, training(watcher.status).get("message", "")
         self.screen.say(f"taken back: {why}", style="bold")
@@ -168,17 +167,19 @@ def pods_of(status: Status) -> list[dict[str, Any]]:
     return list((status.get("online") or {}).get("replicas") or [])
 
 
+def everywhere(status: Status, holds: Callable[[dict[str, Any]], bool]) -> bool:
+    """Whether something holds of each pod, and there are some."""
+    found = pods_of(status)
+    return bool(found) and all(map(holds, found))
+
+
 @contextlib.contextmanager
 def replicas(tools: Tools) -> Iterator[Callable[[], dict[str, Any]]]:
     """Asks every ready pod of the model what it answers with, through the API server."""
     command = [tools.kubectl_path, "proxy", "--port=0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tools.env})
     try:
-        line = process.stdout.readline() if process.stdout else ""
-        found = re.search(r"127\.0\.0\.1:(\d+)", line)
-        if found is None:
-            raise CommandFailed(f"kubectl proxy said {line!r}")
-        port, base = int(found[1]), f"/api/v1/namespaces/{NAMESPACE}/pods"
+        port, base = announced_port(process, "kubectl proxy"), f"/api/v1/namespaces/{NAMESPACE}/pods"
         chosen = f"viridian.dev/model-update={NAME},app.kubernetes.io/component=serving"
         pods = json.loads(tools.kubectl("get", "pods", "-n", NAMESPACE, "-l", chosen, "-o", "json"))["items"]
         names = [pod["metadata"]["name"] for pod in pods]

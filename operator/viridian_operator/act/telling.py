@@ -14,7 +14,7 @@ from viridian_operator.act.children import Children
 from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.revision import NO_GOLDEN
 from viridian_operator.act.manifests.secret import token_of
-from viridian_operator.api.children import serving_port
+from viridian_operator.api.children import serving_port, url_of
 from viridian_operator.api.names import admin_secret, serves
 from viridian_operator.api.serves import read_serves
 from viridian_operator.api.status import Revision
@@ -41,8 +41,7 @@ class _Admin:
 
     async def call(self, ip: str, verb: str, body: Mapping[str, Any] | None) -> tuple[str, Any]:
         """What went wrong ("" for nothing), and the answer."""
-        host = f"[{ip}]" if ":" in ip else ip
-        url = f"http://{host}:{self.ports.get(ip, self.port)}/viridian/v1/admin/{verb}"
+        url = f"{url_of(ip, self.ports.get(ip, self.port))}/viridian/v1/admin/{verb}"
         async with self.gate:
             return await _post(self.session, url, self.token, body)
 

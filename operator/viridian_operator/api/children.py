@@ -12,6 +12,16 @@ from viridian_operator.api.names import MANAGED_BY, MANAGER, MODEL_UPDATE
 PORT_VARIABLE: Final = "VIRIDIAN_PORT"
 
 
+#: ``app.kubernetes.io/component`` of the online trainer, and the port of its status and metrics.
+ONLINE_TRAINER: Final = "online-trainer"
+ONLINE_PORT: Final = 8080
+
+
+def url_of(ip: str, port: int) -> str:
+    """Base URL of what listens on a port of an IPv4 or IPv6 address."""
+    return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}"
+
+
 def is_ours(obj: Mapping[str, Any], name: str, uid: str) -> bool:
     """Whether ``obj`` belongs to the ModelUpdate ``name``: controlled by it, or labelled so and controlled by none."""
     meta = obj.get("metadata") or {}

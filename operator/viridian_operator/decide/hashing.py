@@ -39,13 +39,16 @@ def follows_chain(spec: ModelUpdateSpec) -> bool:
 def chain_name(spec: ModelUpdateSpec, name: str, uid: str, update: int) -> str:
     """Name of the chain that an update opens in the store: no two updates of any cluster have the same, and one of
     another store has another name."""
-    store = short_hash(spec.online.store.wire()) if spec.online else ""
-    return f"{name}-{uid[:8]}-{update}-{store}"
+    return f"{name}-{uid[:8]}-{update}-{_store_hash(spec)}"
 
 
 def is_of_store(chain: str, spec: ModelUpdateSpec) -> bool:
     """Whether a chain is in the store that ``spec`` names."""
-    return spec.online is not None and chain.endswith(f"-{short_hash(spec.online.store.wire())}")
+    return spec.online is not None and chain.endswith(f"-{_store_hash(spec)}")
+
+
+def _store_hash(spec: ModelUpdateSpec) -> str:
+    return short_hash(spec.online.store.wire()) if spec.online else ""
 
 
 def revision_hash(version: str, digest: str, template: str) -> str:

@@ -235,7 +235,6 @@ class OnlineReport:
 
     state: str
     sequence: str = ""
-    root: str = ""
     event_time: float | None = None
     lag_events: int = 0
     lag_seconds: float = 0.0
@@ -253,7 +252,6 @@ class OnlineTrainerView:
     """The Deployment of the online trainer, and its word."""
 
     chain: str
-    available: bool
     #: why it cannot run, as the controller or its pod tell
     failure: str = ""
     #: None: not asked, or no answer

@@ -15,14 +15,14 @@ from viridian_operator.api.online_status import OnlineStatus, OwedRevert, Replic
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Champion, Kind, ModelUpdateStatus
 from viridian_operator.decide.decision import Action, DeleteOnlineTrainer, EnsureOnlineTrainer, RevertPods
-from viridian_operator.decide.draft import Draft
+from viridian_operator.decide.draft import ASK_AGAIN, Draft
 from viridian_operator.decide.hashing import follows_chain
 from viridian_operator.decide.observation import OnlineReport, PodView
 
 #: figures in status are at most so old, if nothing else changes
 REFRESH = timedelta(seconds=30)
-#: seconds until pods that have to go back are looked at again
-_LOOK_BACK = 0.5
+#: seconds until pods that have to go back are looked at again, and for how long so often
+_LOOK_BACK, _SOON = 0.5, timedelta(seconds=30)
 #: at most so many pods are listed in status
 REPLICAS_LISTED = 100
 _REASONS = {
@@ -180,7 +180,8 @@ def _end_revert(d: Draft) -> None:
         return
     silent = any(pod.identity is None for pod in _followers(d))
     if _beyond(d, online.revert) or silent:
-        d.look_after(_LOOK_BACK)
+        soon = d.now < online.revert.since + _SOON
+        d.look_after(_LOOK_BACK if soon else ASK_AGAIN)
         return
     seconds = (d.now - online.revert.since).total_seconds()
     d.put(online=online.but(revert=None))

@@ -111,6 +111,17 @@ def _candidate_of(revision: Revision) -> Candidate:
     )
 
 
+def _registered(version: RegisteredVersion, holdout: Window | None = None) -> Candidate:
+    return Candidate(
+        version=version.version,
+        digest=version.digest,
+        event_time=version.event_time,
+        trained_to=version.trained_to,
+        holdout=holdout,
+        graph=version.graph,
+    )
+
+
 def start_redeploy(d: Draft, trigger: Trigger) -> None:
     """The same version with the new serving template: no training, no gate, the rest of the protocol."""
     candidate = to_redeploy(d.spec, d.status)
@@ -135,27 +146,14 @@ def to_redeploy(spec: ModelUpdateSpec, status: ModelUpdateStatus) -> Candidate |
 
 def start_pin(d: Draft, trigger: Trigger, version: RegisteredVersion) -> None:
     """Serve exactly this version, also out of quarantine: the pin carries a person's reason."""
-    candidate = Candidate(
-        version=version.version,
-        digest=version.digest,
-        event_time=version.event_time,
-        trained_to=version.trained_to,
-        graph=version.graph,
-    )
+    candidate = _registered(version)
     _begin(d, Kind.PIN, trigger, candidate=candidate)
     prepare(d)
 
 
 def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window: Window | None, total: int) -> None:
     """A version that was trained elsewhere: judged on events that it cannot have seen, if there is a gate."""
-    candidate = Candidate(
-        version=version.version,
-        digest=version.digest,
-        event_time=version.event_time,
-        trained_to=version.trained_to,
-        holdout=window,
-        graph=version.graph,
-    )
+    candidate = _registered(version, window)
     d.wake_off_version = None  # its end is followed by another look
     parent = d.status.champion.model if d.status.champion else None
     fields = {"window": window, "total": total if window else None, "parent": parent}
@@ -181,14 +179,7 @@ def refuse_anchor(d: Draft, version: RegisteredVersion, problem: str) -> None:
 
 
 def _begin_anchor(d: Draft, version: RegisteredVersion, window: Window | None) -> None:
-    candidate = Candidate(
-        version=version.version,
-        digest=version.digest,
-        event_time=version.event_time,
-        trained_to=version.trained_to,
-        holdout=window,
-        graph=version.graph,
-    )
+    candidate = _registered(version, window)
     sequence = version.update.rpartition("/")[2]
     parent = d.status.champion.model if d.status.champion else None
     pending = d.status.pending_trigger  # waits on: nothing that it asks for is done by judging

@@ -9,19 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from viridian_operator.api import names
-from viridian_operator.api.children import serving_port
+from viridian_operator.api.children import ONLINE_PORT, ONLINE_TRAINER, serving_port, url_of
 from viridian_operator.api.version import ModelRef, Numbers
 from viridian_operator.decide.observation import OnlineReport, OnlineTrainerView
 from viridian_operator.kube.resources import Key, Manifest
 from viridian_operator.observe.deployments import monitor_view
-from viridian_operator.observe.pods import url_of
 from viridian_operator.observe.prober import Prober
 from viridian_operator.observe.troubles import trouble_of
 
 PATH = "/viridian/v1/online"
-#: where it answers, unless its pod says otherwise
-PORT = 8080
-COMPONENT = "online-trainer"
 
 
 def trainer_view(deployments: Iterable[Manifest], pods: Iterable[Manifest], key: Key) -> OnlineTrainerView | None:
@@ -35,7 +31,6 @@ def trainer_view(deployments: Iterable[Manifest], pods: Iterable[Manifest], key:
     trouble = next((f"{each[0]}: {each[1]}" for each in troubles if each), "")
     return OnlineTrainerView(
         chain=annotations.get(names.ANNOTATION_CHAIN, ""),
-        available=view.available,
         failure=trouble or view.failure,
     )
 
@@ -43,7 +38,7 @@ def trainer_view(deployments: Iterable[Manifest], pods: Iterable[Manifest], key:
 def trainer_address(pods: Iterable[Manifest]) -> str:
     """Base URL of the trainer's pod, if one runs; "" if not."""
     running = (pod for pod in _trainers(pods) if (pod.get("status") or {}).get("podIP"))
-    return next((url_of(pod["status"]["podIP"], serving_port(pod["spec"], PORT)) for pod in running), "")
+    return next((url_of(pod["status"]["podIP"], serving_port(pod["spec"], ONLINE_PORT)) for pod in running), "")
 
 
 async def ask_trainer(prober: Prober, address: str) -> OnlineReport | None:
@@ -61,7 +56,6 @@ def report_of(body: Any) -> OnlineReport | None:
     return OnlineReport(
         state=told.state,
         sequence=told.sequence,
-        root=told.root,
         event_time=told.event_time,
         lag_events=told.lag.events,
         lag_seconds=told.lag.seconds,
@@ -77,7 +71,7 @@ def report_of(body: Any) -> OnlineReport | None:
 def _trainers(pods: Iterable[Manifest]) -> Iterator[Manifest]:
     for pod in pods:
         meta = pod["metadata"]
-        if (meta.get("labels") or {}).get(names.COMPONENT) == COMPONENT and not meta.get("deletionTimestamp"):
+        if (meta.get("labels") or {}).get(names.COMPONENT) == ONLINE_TRAINER and not meta.get("deletionTimestamp"):
             yield pod
 
 
@@ -114,7 +108,6 @@ class _Told(_Part):
 
     state: str
     sequence: str = ""
-    root: str = ""
     event_time: float | None = None
     lag: _Lag = _Lag()
     published: _Published = _Published()

@@ -6,6 +6,7 @@ Figures change all the time and are taken by passes now and then; what somebody 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from viridian_operator.observe.prober import AT_ONCE, Prober
 
 #: seconds between two looks
 INTERVAL = 1.0
+
+log = logging.getLogger(__name__)
 
 News = tuple[object, ...]
 
@@ -74,7 +77,10 @@ class OnlineWatch[K: Hashable]:
     async def _run(self) -> None:
         while True:
             self._changed.clear()
-            await asyncio.gather(*(self._look(key, watch) for key, watch in list(self._watches.items())))
+            looks = [self._look(key, watch) for key, watch in list(self._watches.items())]
+            for problem in await asyncio.gather(*looks, return_exceptions=True):
+                if isinstance(problem, Exception):  # one answer of another form must not end all looks
+                    log.error("cannot look at an online trainer", exc_info=problem)
             if self._watches:
                 await asyncio.sleep(self._interval)
             else:

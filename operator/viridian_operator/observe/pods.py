@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from viridian_operator.api.children import serving_port
+from viridian_operator.api.children import serving_port, url_of
 from viridian_operator.api.names import REVISION
 from viridian_operator.decide.observation import PodView
 from viridian_operator.kube.resources import Manifest
@@ -44,11 +44,6 @@ def address_of(pod: Mapping[str, Any], default_port: int) -> str:
     """Base URL of a serving pod; its port is the one that it was rendered with."""
     ip = (pod.get("status") or {}).get("podIP") or ""
     return url_of(ip, serving_port(pod.get("spec") or {}, default_port))
-
-
-def url_of(ip: str, port: int) -> str:
-    """Base URL of what listens on a port of an IPv4 or IPv6 address."""
-    return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}"
 
 
 def _holds(status: Mapping[str, Any], condition: str) -> bool:

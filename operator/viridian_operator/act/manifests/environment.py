@@ -9,7 +9,7 @@ from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import variable
 from viridian_operator.api import names
 from viridian_operator.api.base import ApiModel
-from viridian_operator.api.children import PORT_VARIABLE
+from viridian_operator.api.children import ONLINE_PORT, PORT_VARIABLE
 from viridian_operator.api.gate import Split
 from viridian_operator.api.spec import ModelUpdateSpec, Registry
 from viridian_operator.api.status import Kind
@@ -20,8 +20,6 @@ from viridian_operator.kube.resources import Manifest
 CHECKPOINT_DIR = "/var/lib/viridian/checkpoint"
 #: where a volume with chains is mounted
 CHAIN_STORE_DIR = "/var/lib/viridian/store"
-#: of the online trainer's status and metrics
-ONLINE_PORT = 8080
 
 #: ``CreateJob.task`` → ``VIRIDIAN_TASK``
 TASKS = {"train": "Train", "eval": "Evaluate"}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from viridian_operator.act.manifests.environment import (
     CHAIN_STORE_DIR,
     CHECKPOINT_DIR,
-    ONLINE_PORT,
     online_variables,
     registry_variables,
 )
 from viridian_operator.act.manifests.job import GRACE_SECONDS, take_queue_labels
-from viridian_operator.act.manifests.owner import ONLINE, Owner
+from viridian_operator.act.manifests.owner import Owner
 from viridian_operator.act.manifests.pod import (
     InvalidTemplate,
     add_environment,
@@ -21,6 +20,7 @@ from viridian_operator.act.manifests.pod import (
     main_container,
 )
 from viridian_operator.api import names
+from viridian_operator.api.children import ONLINE_PORT, ONLINE_TRAINER
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.decide.decision import EnsureOnlineTrainer
 from viridian_operator.kube.resources import Manifest
@@ -40,10 +40,10 @@ def online_trainer(spec: ModelUpdateSpec, owner: Owner, action: EnsureOnlineTrai
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": owner.metadata(names.online_trainer(owner.name), ONLINE, annotations=about),
+        "metadata": owner.metadata(names.online_trainer(owner.name), ONLINE_TRAINER, annotations=about),
         "spec": {
             "replicas": 1,
-            "selector": {"matchLabels": {names.MODEL_UPDATE: owner.name, names.COMPONENT: ONLINE}},
+            "selector": {"matchLabels": {names.MODEL_UPDATE: owner.name, names.COMPONENT: ONLINE_TRAINER}},
             "strategy": {"type": "Recreate"},
             "revisionHistoryLimit": 0,
             "template": _pod(spec, owner, action),
@@ -56,7 +56,7 @@ def _pod(spec: ModelUpdateSpec, owner: Owner, action: EnsureOnlineTrainer) -> Ma
     trained = spec.training.template if spec.training else {}
     where = "spec.online.template" if own is not None else "spec.training.template"
     pod = completed(own if own is not None else trained, where)
-    add_labels(pod, owner.labels(ONLINE), {names.ANNOTATION_CHAIN: action.chain})
+    add_labels(pod, owner.labels(ONLINE_TRAINER), {names.ANNOTATION_CHAIN: action.chain})
     take_queue_labels(pod)  # a queue would hold up what runs for good
     pod["spec"].pop("restartPolicy", None)
     if pod["spec"].get("terminationGracePeriodSeconds") is None:

@@ -15,7 +15,6 @@ TRAINING = "training"
 EVALUATION = "evaluation"
 CHECK = "health-check"
 DRIFT = "drift-monitor"
-ONLINE = "online-trainer"
 
 
 @dataclass(frozen=True)

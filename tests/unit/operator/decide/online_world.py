@@ -92,7 +92,7 @@ class OnlineWorld(World):
     def _trainer(self) -> OnlineTrainerView | None:
         if self.trainer is None:
             return None
-        return OnlineTrainerView(self.trainer.chain, available=not self.trainer.down, report=self._report())
+        return OnlineTrainerView(self.trainer.chain, report=self._report())
 
     def _report(self) -> OnlineReport | None:
         trainer = self.trainer
@@ -101,7 +101,7 @@ class OnlineWorld(World):
         head = self.chains[trainer.chain]
         state = "Shadow" if trainer.shadow else "Publishing"
         return OnlineReport(
-            state, head.sequence, "", self.now.timestamp(), reverts=trainer.reverts, pending=trainer.pending
+            state, head.sequence, self.now.timestamp(), reverts=trainer.reverts, pending=trainer.pending
         )
 
     def _deployment(self, d: SimDeployment) -> DeploymentView:
