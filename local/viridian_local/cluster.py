@@ -103,6 +103,7 @@ def _begin(paths: Paths) -> None:
     network.create_bridge()
     network.apply_settings()
     network.allow_forwarding()
+    network.refuse_unserved()
     leftovers.create_cgroups()
     preflight.refuse_taken_ports()
     certificates.create(paths.pki)

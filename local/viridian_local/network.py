@@ -61,9 +61,24 @@ def restore_settings(before: dict[str, str]) -> None:
 def allow_forwarding() -> None:
     """Let pods talk even where the FORWARD chain drops by default, as Docker sets it."""
     for direction in ("-i", "-o"):
-        rule = ["FORWARD", direction, at.BRIDGE, "-m", "comment", "--comment", _MARK, "-j", "ACCEPT"]
-        if run(["iptables", "-w", "-C", *rule], check=False).returncode != 0:
-            run(["iptables", "-w", "-I", *rule])
+        _put_first("FORWARD", direction, at.BRIDGE, "-j", "ACCEPT")
+
+
+def refuse_unserved() -> None:
+    """Refuse connections to addresses of Services behind which there is nothing.
+
+    kube-proxy says so itself, but a moment after it took the last endpoint away: it writes one table of the packet
+    filter after the other. In between a connection would leave this machine, and whoever answers there would keep it.
+    """
+    for chain in ("OUTPUT", "FORWARD"):
+        _put_first(chain, "-d", at.SERVICE_CIDR, "-j", "REJECT")
+
+
+def _put_first(chain: str, *rule: str) -> None:
+    """Make a rule the first one of its chain, unless it is there."""
+    marked = [chain, *rule[:-2], "-m", "comment", "--comment", _MARK, *rule[-2:]]
+    if run(["iptables", "-w", "-C", *marked], check=False).returncode != 0:
+        run(["iptables", "-w", "-I", *marked])
 
 
 def remove_bridge() -> None:

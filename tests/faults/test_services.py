@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ from loop.manifests import NAME
 
 from faults.oracle import no_request_lost
 from faults.world import World
+from viridian_demo.commands import Tools
+from viridian_local.addresses import SERVICE_CIDR
 
 
 @pytest.mark.parametrize("change", ["selector", pytest.param("stripped", marks=pytest.mark.thorough)])
@@ -45,6 +49,15 @@ def test_the_active_service_is_deleted_and_comes_back(world: World, phase: str) 
     address = f"{made['spec']['clusterIP']}:{made['spec']['ports'][0]['port']}"
     world.load = LocalCaller(address, world.space.name, world.folder / "golden.json")
     no_request_lost(world, world.mark())
+
+
+@pytest.mark.cluster
+def test_an_address_without_a_service_is_refused(tools: Tools) -> None:
+    """What answers there instead of a Service that has lost its pods would keep the callers' connections."""
+    unused = ipaddress.ip_network(SERVICE_CIDR)[-2]
+    assert str(unused) not in tools.kubectl("get", "services", "--all-namespaces")
+    with pytest.raises(OSError):
+        socket.create_connection((str(unused), 80), timeout=5).close()
 
 
 def _service(world: World) -> dict[str, Any]:
