@@ -76,7 +76,9 @@ def trainer(*, env: list[Manifest] | None = None, picture: str = "", resources: 
 def sleeper() -> Manifest:
     """A pod template that does nothing for longer than any test."""
     template = trainer()
-    template["spec"]["containers"][0]["command"] = ["sleep", "3600"]
+    # the first process of a container has no default action for SIGTERM; a bare sleep would use up the grace period
+    waiting = "trap 'exit 143' TERM; sleep 3600 & wait"
+    template["spec"]["containers"][0]["command"] = ["sh", "-c", waiting]
     return template
 
 
