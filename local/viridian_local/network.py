@@ -61,7 +61,7 @@ def restore_settings(before: dict[str, str]) -> None:
 def allow_forwarding() -> None:
     """Let pods talk even where the FORWARD chain drops by default, as Docker sets it."""
     for direction in ("-i", "-o"):
-        _put_first("FORWARD", direction, at.BRIDGE, "-j", "ACCEPT")
+        _put_first("FORWARD", direction, at.BRIDGE, target="ACCEPT")
 
 
 def refuse_unserved() -> None:
@@ -69,16 +69,17 @@ def refuse_unserved() -> None:
 
     kube-proxy says so itself, but a moment after it took the last endpoint away: it writes one table of the packet
     filter after the other. In between a connection would leave this machine, and whoever answers there would keep it.
+    Comes after ``allow_forwarding``, whose rules would let such packets through if they stood before.
     """
     for chain in ("OUTPUT", "FORWARD"):
-        _put_first(chain, "-d", at.SERVICE_CIDR, "-j", "REJECT")
+        _put_first(chain, "-d", at.SERVICE_CIDR, target="REJECT")
 
 
-def _put_first(chain: str, *rule: str) -> None:
-    """Make a rule the first one of its chain, unless it is there."""
-    marked = [chain, *rule[:-2], "-m", "comment", "--comment", _MARK, *rule[-2:]]
-    if run(["iptables", "-w", "-C", *marked], check=False).returncode != 0:
-        run(["iptables", "-w", "-I", *marked])
+def _put_first(chain: str, *match: str, target: str) -> None:
+    """Put a rule before all others of its chain, unless the chain has it."""
+    rule = [chain, *match, "-m", "comment", "--comment", _MARK, "-j", target]
+    if run(["iptables", "-w", "-C", *rule], check=False).returncode != 0:
+        run(["iptables", "-w", "-I", *rule])
 
 
 def remove_bridge() -> None:

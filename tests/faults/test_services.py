@@ -1,4 +1,4 @@
-"""Somebody edits or deletes the active Service in the middle of an update: it is put right."""
+"""Services that somebody edits or deletes in the middle of an update are put right; one that is not there refuses."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def test_the_active_service_is_deleted_and_comes_back(world: World, phase: str) 
 
 @pytest.mark.cluster
 def test_an_address_without_a_service_is_refused(tools: Tools) -> None:
-    """What answers there instead of a Service that has lost its pods would keep the callers' connections."""
+    """Not by silence, and not answered by others: they would keep the connections of a Service that lost its pods."""
     unused = ipaddress.ip_network(SERVICE_CIDR)[-2]
     assert str(unused) not in tools.kubectl("get", "services", "--all-namespaces")
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         socket.create_connection((str(unused), 80), timeout=5).close()
 
 
