@@ -19,6 +19,8 @@ ARGS ?=
 KEEP ?=
 WITHOUT_CLUSTER := decide gate kills staleness
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
+WITHOUT_NODES := tests/unit tests/chart tests/cluster/api
+BESIDE := build/tests-without-nodes.log
 SESSION := $(LOCAL) session $(if $(KEEP),--keep)
 
 .PHONY: help
@@ -45,8 +47,19 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 	@$(PY) -m viridian_demo --data $(DATA)
 
 .PHONY: test test-unit test-faults bench explore
-test: test-unit ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
-	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) -m pytest tests/chart tests/cluster/api $(PARALLEL) $(ARGS)
+test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
+	@$(LOCAL) test-packages
+	@$(LOCAL) bindir >/dev/null
+	@$(MAKE) --jobs=2 --keep-going test-without-nodes test-cluster
+# Beside the cluster part, which mostly waits, and at the lowest priority, so that it disturbs nobody's measurements.
+.PHONY: test-without-nodes test-cluster
+test-without-nodes: venv
+	@mkdir -p $(dir $(BESIDE))
+	@echo "Beside the cluster part run $(WITHOUT_NODES): $(BESIDE)"
+	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" nice -n 19 $(PY) -m pytest $(WITHOUT_NODES) $(PARALLEL) $(ARGS) &>$(BESIDE) \
+	|| { cat $(BESIDE); exit 1; }
+	@echo; tail -n 1 $(BESIDE)
+test-cluster: venv
 	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop tests/faults $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(LOCAL) test-packages
