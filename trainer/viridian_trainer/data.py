@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from viridian_model.schema import Schema
 from viridian_trainer.errors import BadConfig
 
+
+def _seconds(value: Any) -> Any:
+    """Seconds of a duration as manifests have it; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if not value or not re.fullmatch(r"([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?", value):
+        raise ValueError(f"{value!r} is not a duration; write for example 90d, 12h or 1h30m")
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+    return sum(int(n) * units[unit] for n, unit in re.findall(r"([0-9]+)([dhms])", value))
+
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+#: a number of seconds, or a duration as manifests have it
+Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
 class Part(BaseModel):
@@ -60,14 +74,14 @@ class Replay(Part):
 
 
 class Data(Part):
-    """``spec.data``; ``allowed_lateness`` in seconds of event time."""
+    """``spec.data``; an event is late if its time is more than ``allowed_lateness`` before the newest one."""
 
     source: Source
     event_schema: Schema = Field(default_factory=Schema, alias="schema")
     holdout: Holdout = Holdout()
     replay: Replay = Replay()
     max_rejected: float = Field(default=0.01, ge=0, le=1)
-    allowed_lateness: float = Field(default=60.0, ge=0)
+    allowed_lateness: Annotated[Seconds, Field(ge=0)] = 60.0
 
 
 def parse_part[T: Part](kind: type[T], value: Any, where: str) -> T:

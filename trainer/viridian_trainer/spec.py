@@ -4,16 +4,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from viridian_model.contract import DEFAULT_ARCHITECTURE, ModelSpec
 from viridian_model.errors import BadBundle
 from viridian_model.schema import Schema
-from viridian_trainer.data import Data, Fraction, Part, Source, parse_part
+from viridian_trainer.data import Data, Fraction, Part, Seconds, Source, parse_part
 from viridian_trainer.errors import BadConfig
 
 __all__ = ["Data", "Gate", "Slice", "Source", "SplitKind", "TrainerConfig", "model_spec", "parse_part", "split_config"]
@@ -51,16 +50,6 @@ class Gate(Part):
     looks: int = Field(default=1, ge=1)
 
 
-def _seconds(value: Any) -> Any:
-    """Seconds of a duration as manifests have it; anything else as it is."""
-    if not isinstance(value, str):
-        return value
-    if not value or not re.fullmatch(r"([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?", value):
-        raise ValueError(f"{value!r} is not a duration; write for example 90d, 12h or 1h30m")
-    units = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-    return sum(int(n) * units[unit] for n, unit in re.findall(r"([0-9]+)([dhms])", value))
-
-
 class Admission(Part):
     """When an id gets a row of its own: after ``count`` events. Of at most ``waiting`` ids a table the events are
     counted, those seen longest ago are forgotten first.
@@ -79,7 +68,7 @@ class Eviction(Part):
 
     model_config = ConfigDict(extra="forbid")
 
-    unused_for: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_seconds)] = None
+    unused_for: Annotated[Seconds, Field(gt=0)] | None = None
     max_rows: int | None = Field(default=None, ge=1)
 
     @property

@@ -101,10 +101,6 @@ class Head(_Part):
         links = len(self.chain) - (self.n - n)
         return links if 1 <= links <= len(self.chain) else 0 if n == 0 else None
 
-    def outweighs(self, alpha: float) -> bool:
-        """Whether the payloads of the chain are larger than ``alpha`` anchors: readers had better load a new one."""
-        return self.size > alpha * self.anchor.size
-
     def but(self, **changes: Any) -> Head:
         """Return a checked copy with other values."""
         return type(self).model_validate(self.model_dump() | changes)

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from viridian_operator.api.base import ApiModel, SecretRef
+from viridian_operator.api.durations import Duration
 from viridian_operator.api.validation import NO_CREDENTIALS, checked, rule
 
 FieldName = Annotated[str, Field(min_length=1, max_length=63)]
@@ -143,4 +144,10 @@ class Data(ApiModel):
     )
     max_rejected: float = Field(
         default=0.01, ge=0, le=1, description="fraction of unreadable events that fails a training"
+    )
+    # without a default: one that a later release adds would count as a change of the spec
+    allowed_lateness: Duration | None = Field(
+        default=None,
+        description="an event whose time is further than this behind the newest one is counted as late, and trained on "
+        "all the same; 1m if absent",
     )

@@ -104,6 +104,19 @@ def test_incremental_training_resumes_with_its_replayed_events(tmp_path: Path) -
     assert resumed["digest"] == whole["digest"]
 
 
+@pytest.mark.parametrize(("allowed", "late"), [(None, 1), ("1m29s", 1), ("2m", 0)])
+def test_events_later_than_allowed_are_counted_and_trained(tmp_path: Path, allowed: str | None, late: int) -> None:
+    events = rows(0, 2000)
+    events[1000]["ts"] = max(event["ts"] for event in events[:1000]) - 90
+    log = parquet(tmp_path / "log", events, partitions=1)
+    task = training(
+        log, tmp_path / "log", data=data(tmp_path / "log", **({"allowedLateness": allowed} if allowed else {}))
+    )
+    outcome, _ = train_in(tmp_path / "registry", task, log)
+    assert outcome["events"]["late"] == late
+    assert outcome["events"]["trained"] + outcome["events"]["holdout"] == 2000
+
+
 def test_a_model_may_draw_from_any_generator(tmp_path: Path) -> None:
     log = parquet(tmp_path / "log", rows(0, 2000))
     task = replace(training(log, tmp_path / "log"), config={**CONFIG, "architecture": "noisy:Noisy"})
