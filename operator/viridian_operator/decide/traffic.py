@@ -28,8 +28,8 @@ def traffic_target(d: Draft) -> Revision | None:
         return target
     if d.seen.ready_of(previous.hash):
         return previous
-    # nobody answers: the selector stays until somebody does
-    return previous if stands_in and not ready else target
+    # nobody answers: the selector stays where it was put, whoever has edited it, until somebody does
+    return previous if _was_given(d, previous) and not ready else target
 
 
 def stood_in_for(d: Draft) -> bool:
@@ -39,7 +39,12 @@ def stood_in_for(d: Draft) -> bool:
         return False
     if d.status.active and d.status.active.hash == previous.hash:
         return False  # two versions in the same pods: none of both can stand in for the other
-    return service.revision == service.recorded == previous.hash  # else somebody edited the selector
+    return _was_given(d, previous) and service.revision == previous.hash  # else somebody edited the selector
+
+
+def _was_given(d: Draft, revision: Revision) -> bool:
+    """Whether the operator's last write gave the traffic to ``revision``."""
+    return d.seen.active_service is not None and d.seen.active_service.recorded == revision.hash
 
 
 def _full_size(d: Draft, revision: Revision) -> int:

@@ -715,6 +715,23 @@ def test_a_stand_in_that_is_lost_too_keeps_the_selector_until_somebody_answers(f
     assert first.status.active and first.services["ctr"] == first.status.active.hash
 
 
+def test_an_edit_while_a_stand_in_is_down_too_is_undone_towards_the_stand_in(first: World) -> None:
+    more_events(first)
+    first.settle()
+    for version in ("2", "1"):
+        for pod in first.pods_of(version):
+            pod.broken = PodTrouble.CRASH_LOOP
+        for _ in range(3):
+            first.step()
+            first.tick(1)
+    selected = first.services["ctr"]
+    more_events(first)
+    first.run(lambda w: any(pod.version == "3" and pod.ready for pod in w.pods.values()))
+    first.services["ctr"] = "foreign"
+    first.step()
+    assert first.services["ctr"] == selected, "moved to pods that do not answer either"
+
+
 def test_nothing_stands_in_for_what_was_scaled_to_nothing(first: World) -> None:
     more_events(first)
     first.settle()
