@@ -17,13 +17,14 @@ import tempfile
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.result import Result
+from tests.benchmarks.waiting import until
 
 from viridian_model.bundle import read_bundle
 from viridian_model.publication import keys
@@ -45,7 +46,6 @@ SERVERS, FIRST = 4, 4000
 RATE, SECONDS = float(os.environ.get("RATE", "100")), float(os.environ.get("SECONDS", "60"))
 INTERVAL = 0.25
 ASK_EVERY = 0.01
-READY_DEADLINE = 300.0
 MODEL, STREAM = "ctr", "clicks"
 FIELDS = {"categorical": ["user", "item", "hour"]}
 CONFIG: dict[str, Any] = {"dim": 16, "hidden": [32]}
@@ -79,12 +79,12 @@ def run() -> Result:
         version = _champion(folder, source)
         stack.enter_context(_process(_trainer(folder, redis), folder / "trainer.log"))
         heads, ends = _heads(stack, redis)
-        _until(lambda: bool(heads.positions))
+        until(lambda: heads.positions, "nothing was published")
         asked = [_server(stack, folder, redis, version, number) for number in range(SERVERS)]
         appended = _produce(source)
         last = FIRST + len(appended)
-        _until(lambda: bool(ends.positions) and ends.positions[-1] >= last, 60)
-        _until(lambda: all(each.positions[-1] >= heads.positions[-1] for each in asked), 60)
+        until(lambda: ends.positions and ends.positions[-1] >= last, "the trainer never came to the last event", 60)
+        until(lambda: all(each.positions[-1] >= heads.positions[-1] for each in asked), "a replica stayed behind", 60)
     return _result(appended, heads, ends, asked)
 
 
@@ -203,7 +203,7 @@ def _server(stack: ExitStack, folder: Path, redis: str, version: dict[str, Any],
         "VIRIDIAN_TERMINATION_LOG": str(own / "last-words"),
     }
     stack.enter_context(_process(["-m", "viridian_server"], own / "log", env))
-    _until(lambda: _answers(port))
+    until(lambda: _answers(port), "a replica never answered")
     body = _request(folder, version)
     timeline, ended = Timeline(), threading.Event()
     thread = threading.Thread(target=_ask, args=(port, body, timeline, ended), daemon=True)
@@ -266,11 +266,3 @@ def _produce(source: RedisSource) -> list[float]:
     moments: list[float] = []
     to_redis(source, _rows(FIRST, int(RATE * SECONDS)), RATE, lambda count: moments.extend([time.monotonic()] * count))
     return moments
-
-
-def _until(condition: Callable[[], bool], seconds: float = READY_DEADLINE) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError("the condition never held; see the logs of the processes")
-        time.sleep(0.05)

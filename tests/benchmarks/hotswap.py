@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from tests.benchmarks.large_model import MODEL, LargeTrainer, inputs, make_model, write
 from tests.benchmarks.result import Result
+from tests.benchmarks.waiting import DEADLINE, until
 from tests.servers.redis_server import RedisServer
 
 from viridian_model.chain.change import TableChange
@@ -37,7 +38,6 @@ DELTAS, REPLICAS, PAIRS, REVERTS = (
     for name, default in (("DELTAS", 500), ("REPLICAS", 4), ("PAIRS", 10), ("REVERTS", 200))
 )
 INTERVAL, PAIR_SECONDS, RATE = 0.25, 10.0, 100.0
-DEADLINE = 300.0
 TOKEN = "benchmark"
 
 
@@ -256,12 +256,3 @@ def _longest(read: Any, stop: threading.Event, waits: list[float], work: Any) ->
     stop.set()
     thread.join()
     return max(waits)
-
-
-def until(condition: Any, otherwise: str) -> None:
-    """Wait, and give up at the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(otherwise)
-        time.sleep(0.005)

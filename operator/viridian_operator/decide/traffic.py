@@ -63,8 +63,7 @@ def _wanted(d: Draft) -> Revision | None:
 
 
 def _way_back(d: Draft, blue: Revision) -> Revision | None:
-    """Owed while blue has no ready endpoint: traffic stays where endpoints are ready, or where it is if none are."""
-    green, service = d.status.active, d.seen.active_service
-    back = service is not None and service.revision == blue.hash
+    """Owed while blue has no ready endpoint: traffic stays where endpoints are ready, or was put if none are."""
+    green = d.status.active
     nothing_left = green is None or not d.seen.ready_of(green.hash)
-    return blue if d.seen.ready_of(blue.hash) or (back and nothing_left) else green
+    return blue if d.seen.ready_of(blue.hash) or (nothing_left and _was_given(d, blue)) else green

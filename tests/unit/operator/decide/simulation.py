@@ -660,6 +660,8 @@ class World:
         ready = self._serving(new)
         if old is not None and any(p.ready and not p.lost and not p.broken for p in self.pods.values()):
             assert ready, "switched to a revision without a ready endpoint"
+        edited = old is not None and old != self.recorded.get("ctr") and self.recorded.get("ctr") in self.deployments
+        assert ready or not edited, "an edit was undone towards something else, which has no ready endpoint either"
         update = self.status.update
         restored = old is not None and old not in self.deployments
         if update is None or update.green is None or update.green.hash != new or restored:

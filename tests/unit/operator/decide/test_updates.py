@@ -694,15 +694,24 @@ def test_the_previous_revision_stands_in_for_one_that_lost_all_its_pods(first: W
     assert condition(first, "Ready") == "True"
 
 
-def test_a_stand_in_that_is_lost_too_keeps_the_selector_until_somebody_answers(first: World) -> None:
-    more_events(first)
-    first.settle()
+def stand_in_lost_too(world: World) -> None:
+    """Version 2 crashes, 1 stands in for it, and crashes as well."""
+    more_events(world)
+    world.settle()
     for version in ("2", "1"):
-        for pod in first.pods_of(version):
-            pod.broken = PodTrouble.CRASH_LOOP
+        all_crash(world, version)
         for _ in range(3):
-            first.step()
-            first.tick(1)
+            world.step()
+            world.tick(1)
+
+
+def all_crash(world: World, version: str) -> None:
+    for pod in world.pods_of(version):
+        pod.broken = PodTrouble.CRASH_LOOP
+
+
+def test_a_stand_in_that_is_lost_too_keeps_the_selector_until_somebody_answers(first: World) -> None:
+    stand_in_lost_too(first)
     selected, moves = first.services["ctr"], len(first.switches)
     assert first.status.previous and selected == first.status.previous.hash
     more_events(first)
@@ -716,20 +725,26 @@ def test_a_stand_in_that_is_lost_too_keeps_the_selector_until_somebody_answers(f
 
 
 def test_an_edit_while_a_stand_in_is_down_too_is_undone_towards_the_stand_in(first: World) -> None:
-    more_events(first)
-    first.settle()
-    for version in ("2", "1"):
-        for pod in first.pods_of(version):
-            pod.broken = PodTrouble.CRASH_LOOP
-        for _ in range(3):
-            first.step()
-            first.tick(1)
+    stand_in_lost_too(first)
     selected = first.services["ctr"]
     more_events(first)
     first.run(lambda w: any(pod.version == "3" and pod.ready for pod in w.pods.values()))
     first.services["ctr"] = "foreign"
     first.step()
     assert first.services["ctr"] == selected, "moved to pods that do not answer either"
+
+
+def test_an_edit_in_a_rollback_to_pods_that_are_lost_too_is_undone_towards_them(first: World) -> None:
+    to_bake(first)
+    blue = first.status.previous
+    assert blue
+    all_crash(first, "2")
+    first.run(lambda w: w.services["ctr"] == blue.hash)
+    all_crash(first, "1")
+    first.services["ctr"] = "foreign"
+    assert first.status.phase is Phase.ROLLING_BACK
+    first.step()
+    assert first.services["ctr"] == blue.hash, "moved to pods that do not answer either"
 
 
 def test_nothing_stands_in_for_what_was_scaled_to_nothing(first: World) -> None:
