@@ -660,7 +660,8 @@ class World:
         ready = self._serving(new)
         if old is not None and any(p.ready and not p.lost and not p.broken for p in self.pods.values()):
             assert ready, "switched to a revision without a ready endpoint"
-        edited = old is not None and old != self.recorded.get("ctr") and self.recorded.get("ctr") in self.deployments
+        known = {each.hash for each in (self.status.active, self.status.previous) if each}
+        edited = old is not None and old != self.recorded.get("ctr") and self.recorded.get("ctr") in known
         assert ready or not edited, "an edit was undone towards something else, which has no ready endpoint either"
         update = self.status.update
         restored = old is not None and old not in self.deployments
