@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +142,22 @@ class ApiServer:
 
     def requests(self, agent: str) -> list[str]:
         """``verb resource[/subresource]`` of every request so far from user agents that begin with ``agent``."""
-        lines = (self.directory / "audit.log").read_text().splitlines()
         seen = []
-        for entry in map(json.loads, lines):
-            if entry["stage"] == "RequestReceived" and entry.get("userAgent", "").startswith(agent):
+        for entry in self._received():
+            if entry.get("userAgent", "").startswith(agent):
                 about = entry.get("objectRef") or {"resource": entry["requestURI"]}
                 seen.append(
                     "/".join([f"{entry['verb']} {about['resource']}", *filter(None, [about.get("subresource")])])
                 )
         return seen
+
+    def applied(self, name: str) -> list[float]:
+        """When requests arrived that apply or patch an object of this name, as seconds since the epoch."""
+        return [
+            datetime.fromisoformat(entry["requestReceivedTimestamp"]).timestamp()
+            for entry in self._received()
+            if entry["verb"] == "patch" and entry.get("objectRef", {}).get("name") == name
+        ]
 
     def namespace(self, name: str) -> str:
         """Create a namespace."""
@@ -172,6 +180,10 @@ class ApiServer:
             except urllib.error.HTTPError:
                 assert time.monotonic() < deadline, f"{served} is not served"
                 time.sleep(0.05)
+
+    def _received(self) -> list[dict[str, Any]]:
+        lines = (self.directory / "audit.log").read_text().splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["stage"] == "RequestReceived"]
 
     def _ready(self) -> bool:
         try:

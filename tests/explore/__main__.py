@@ -28,6 +28,7 @@ def explore(seed: int, states: int) -> tuple[bytes, int, int, str]:
         search.run(states, _DAY, progress)
     except Found as problem:
         found = str(problem)
+        print(f"seed {seed} stops after {len(search.visited):,} states: {found}", file=sys.stderr, flush=True)
     return array("Q", search.visited).tobytes(), search.steps, search.followed, found
 
 
