@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import statistics
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime
 
 import pytest
 from loop.callers import LocalCaller
 from loop.manifests import NAME
+from redis_server import RedisServer
 
 from faults.measuring import record_value
 from faults.oracle import on_blue, since, succeeded
+from faults.registry import DOWN
 from faults.world import Mark, World
 
 STALE_TAIL, OWN_DELAY, BACK_WITHIN = 2.0, 0.05, 5.0
 WRITES = 40
+FROM_CRASH = "first EndpointSlice without a pod of green to the selector on blue"
 ROLLOUT = ("Preparing", "Verifying", "Scaling", "Switching", "Baking", "Succeeded", "Idle")
 _own_delays: list[float] = []
 
@@ -68,20 +72,17 @@ def test_a_bake_of_a_minute_needs_few_writes(world: World) -> None:
 
 @pytest.mark.parametrize("round_", _rounds(0, 50))
 def test_traffic_is_back_soon_after_a_crash(world: World, round_: int) -> None:
-    world.settled()
-    mark = world.update()
-    status = world.phase(mark, "Baking")
-    green, version = status["active"]["hash"], status["active"]["version"]
-    world.prepare_faults(**{version: {"crash": True}})
-    world.strike(green, {"crash": True})
-    record = world.ended(mark)
-    world.prepare_faults()
-    assert record["phase"] == "RolledBack", record["message"]
-    on_blue(world, mark)
-    back = _back(world, mark, green)
-    record_value(
-        "rollback-after-crash", "s", back, "first EndpointSlice without a pod of green to the selector on blue"
-    )
+    back = _back_after_crash(world)
+    record_value("rollback-after-crash", "s", back, FROM_CRASH)
+    assert back <= BACK_WITHIN
+
+
+@pytest.mark.parametrize("round_", _rounds(0, 50))
+def test_traffic_is_back_as_soon_without_registry_and_event_log(
+    world: World, shared_redis: RedisServer, round_: int
+) -> None:
+    back = _back_after_crash(world, world.registry.being(DOWN), shared_redis.silent())
+    record_value("rollback-after-crash-alone", "s", back, f"{FROM_CRASH}, without MLflow and Redis")
     assert back <= BACK_WITHIN
 
 
@@ -97,6 +98,24 @@ def test_traffic_is_back_soon_after_a_failed_check(world: World, round_: int) ->
     back = _back_after_check(world, mark, green)
     record_value("rollback-after-check", "s", back, "beginning of the health check that failed to the selector on blue")
     assert back <= BACK_WITHIN
+
+
+def _back_after_crash(world: World, *faults: AbstractContextManager[None]) -> float:
+    """All pods of green crash in its bake, while ``faults`` are on; seconds."""
+    world.settled()
+    mark = world.update()
+    status = world.phase(mark, "Baking")
+    green, version = status["active"]["hash"], status["active"]["version"]
+    world.prepare_faults(**{version: {"crash": True}})
+    with ExitStack() as stack:
+        for fault in faults:
+            stack.enter_context(fault)
+        world.strike(green, {"crash": True})
+        record = world.ended(mark)
+    world.prepare_faults()
+    assert record["phase"] == "RolledBack", record["message"]
+    on_blue(world, mark)
+    return _back(world, mark, green)
 
 
 def _back_after_check(world: World, mark: Mark, green: str) -> float:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REDIS = "/usr/bin/redis-server"
@@ -46,3 +49,13 @@ class RedisServer:
             self._process.terminate()
             self._process.wait(10)
             self._process = None
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Answers nobody for a while, and then has what it had."""
+        assert self._process is not None, "start it first"
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
