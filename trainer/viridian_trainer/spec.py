@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from viridian_model.chain.builder import Selection
+from viridian_model.chain.change import Encoding
 from viridian_model.contract import DEFAULT_ARCHITECTURE, ModelSpec
 from viridian_model.errors import BadBundle
 from viridian_model.schema import Schema
@@ -82,7 +84,8 @@ class Online(Part):
 
     ``publish_interval`` in seconds between two deltas, ``anchor_every`` in seconds and ``anchor_events`` in events
     between two anchors (whichever comes first), ``window`` in events of the prequential metrics, ``alpha`` and
-    ``margin`` (nats) of the sequential test.
+    ``margin`` (nats) of the sequential test. ``rows``, ``dense_every`` and ``encoding`` say what goes into a delta, see
+    `viridian_model.chain.builder.Selection`.
     """
 
     publish_interval: float = Field(default=0.25, gt=0, le=3600)
@@ -91,6 +94,14 @@ class Online(Part):
     window: int = Field(default=5000, ge=1, le=1_000_000)
     alpha: Fraction = 0.01
     margin: float = Field(default=0.002, ge=0, lt=0.2)
+    rows: float = Field(default=1.0, gt=0, le=1)
+    dense_every: int = Field(default=1, ge=1, le=1000)
+    encoding: Encoding = "fp32"
+
+    @property
+    def selection(self) -> Selection:
+        """What goes into a delta."""
+        return Selection(self.rows, self.dense_every, self.encoding)
 
 
 class TrainerConfig(Part):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from viridian_model.chain.quantisation import is_quantisable, quantise, restore, rounded
 from viridian_model.errors import BadDelta
 from viridian_model.merkle import Positions, Rows
 
@@ -18,8 +19,6 @@ Encoding = Literal["fp32", "int8"]
 
 FREED = -(1 << 63)
 """Id of a row that belongs to nobody; the same as in `viridian_model.ids`."""
-
-_LEVELS = np.float32(127)
 
 
 @dataclass(frozen=True)
@@ -89,23 +88,40 @@ class Change:
 
 
 def encode(change: Change, encoding: Encoding) -> tuple[bytes, Change]:
-    """Return the payload, and the change as readers get it (other values than given only for ``int8``)."""
-    arrays = {f"tensors/{name}": np.asarray(value, order="C") for name, value in change.tensors.items()}
-    served = {}
+    """Return the payload, and the change as readers get it (other values than given only for ``int8``).
+
+    Raises:
+        BadDelta: a value is not finite, and would have to be rounded.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    served, tensors = {}, {}
     for name, table in change.tables.items():
         prefix = f"rows/{name}/"
         arrays |= {prefix + "positions": table.positions, prefix + "ids": table.ids, prefix + "removed": table.removed}
-        values = table.values
-        if encoding == "int8":
-            arrays[prefix + "scale"], arrays[prefix + "values"] = _quantised(values)
-            values = restored(arrays[prefix + "scale"], arrays[prefix + "values"])
-        else:
-            arrays[prefix + "values"] = np.ascontiguousarray(values)
+        values = _put(arrays, prefix + "values", prefix + "scale", table.values, encoding)
         served[name] = TableChange(table.rows, table.positions, table.ids, values, table.removed)
-    return save({name: arrays[name] for name in sorted(arrays)}), Change(served, change.tensors)
+    for name, value in change.tensors.items():
+        tensors[name] = _put(arrays, f"tensors/{name}", f"scales/{name}", value, encoding)
+    return save({name: arrays[name] for name in sorted(arrays)}), Change(served, tensors)
 
 
-def decode(payload: bytes, rows: dict[str, int], encoding: Encoding) -> Change:
+def as_served(values: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
+    """Return ``values`` as readers get them in that encoding."""
+    return rounded(values) if encoding == "int8" else values
+
+
+def _put(
+    arrays: dict[str, NDArray[Any]], name: str, scale: str, values: NDArray[Any], encoding: Encoding
+) -> NDArray[Any]:
+    """Put values into the payload; returns them as readers get them."""
+    if encoding == "int8" and is_quantisable(values):
+        arrays[scale], arrays[name] = quantise(values)
+        return restore(arrays[scale], arrays[name])
+    arrays[name] = np.asarray(values, order="C")
+    return values
+
+
+def decode(payload: bytes, rows: dict[str, int]) -> Change:
     """Read a payload; ``rows`` are those of each table afterwards.
 
     Raises:
@@ -115,44 +131,27 @@ def decode(payload: bytes, rows: dict[str, int], encoding: Encoding) -> Change:
         arrays = load(payload)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BadDelta(f"the payload cannot be read: {error}") from None
-    tables = {name: _table(arrays, name, count, encoding) for name, count in rows.items()}
-    tensors = {name: arrays.pop(f"tensors/{name}") for name in _tensor_names(arrays)}
+    tables = {name: _table(arrays, name, count) for name, count in rows.items()}
+    tensors = {name: _take(arrays, f"tensors/{name}", f"scales/{name}") for name in _tensor_names(arrays)}
     if arrays:
         raise BadDelta(f"the payload holds {', '.join(sorted(arrays))}, of which the manifest does not tell")
     return Change(tables, tensors)
 
 
-def _table(arrays: dict[str, NDArray[Any]], name: str, rows: int, encoding: Encoding) -> TableChange:
+def _table(arrays: dict[str, NDArray[Any]], name: str, rows: int) -> TableChange:
     prefix = f"rows/{name}/"
     try:
-        positions, ids, values, removed = (
-            arrays.pop(prefix + part) for part in ("positions", "ids", "values", "removed")
-        )
-        if encoding == "int8":
-            values = restored(arrays.pop(prefix + "scale"), values)
+        positions, ids, removed = (arrays.pop(prefix + part) for part in ("positions", "ids", "removed"))
+        values = _take(arrays, prefix + "values", prefix + "scale")
     except KeyError as error:
         raise BadDelta(f"the payload lacks {error.args[0]}") from None
     return TableChange(rows, positions, ids, values, removed)
 
 
+def _take(arrays: dict[str, NDArray[Any]], name: str, scale: str) -> NDArray[Any]:
+    values = arrays.pop(name)
+    return restore(arrays.pop(scale), values) if scale in arrays else values
+
+
 def _tensor_names(arrays: dict[str, NDArray[Any]]) -> list[str]:
     return [key.removeprefix("tensors/") for key in arrays if key.startswith("tensors/")]
-
-
-def _quantised(values: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Symmetric quantisation with a scale per row; a row of zeros stays one."""
-    if values.dtype != np.float32:
-        raise BadDelta(f"only fp32 tables can be sent as int8, not {values.dtype}")
-    if not np.isfinite(values).all():
-        raise BadDelta("values that are not finite cannot be sent as int8; send them as fp32, or do not train on")
-    largest = np.abs(values).max(axis=1, initial=0).astype(np.float32)
-    scale = np.where(largest > 0, largest / _LEVELS, np.float32(1)).astype(np.float32)
-    return scale, np.clip(np.rint(values / scale[:, None]), -_LEVELS, _LEVELS).astype(np.int8)
-
-
-def restored(scale: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float32]:
-    # One multiplication, correctly rounded: the same bits with every reader.
-    if scale.dtype != np.float32 or values.dtype != np.int8 or scale.shape != values.shape[:1]:
-        raise BadDelta(f"values {values.dtype} {values.shape} have scales {scale.dtype} {scale.shape}")
-    restored: NDArray[np.float32] = values.astype(np.float32) * scale[:, None]
-    return restored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal
@@ -15,6 +16,14 @@ from viridian_model.canonical import canonical_json
 from viridian_model.chain.change import Change, Encoding, decode
 from viridian_model.errors import BadDelta, DigestMismatch
 
+Compression = Literal["none", "zlib"]
+
+#: Payloads up to so many bytes are compressed: of these most is names of tensors. Of larger ones readers repair blocks
+#: by reading parts of the file.
+SMALL = 64 << 10
+#: Level of zlib; what is random in a payload does not get smaller at higher ones.
+_FAST = 1
+
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
@@ -25,11 +34,12 @@ class _Part(BaseModel):
 
 
 class Payload(_Part):
-    """The payload file."""
+    """The payload file: digest and size as it is stored."""
 
     sha256: Sha256
     size: Count
     encoding: Encoding = "fp32"
+    compression: Compression = "none"
 
 
 class TableCounts(_Part):
@@ -87,6 +97,15 @@ class Delta:
     payload: bytes
     golden: bytes | None = None
 
+    @property
+    def safetensors(self) -> bytes:
+        """The payload as it was before it was compressed.
+
+        Raises:
+            BadDelta: it is not what the manifest says.
+        """
+        return plain(self.payload, self.manifest.payload.compression)
+
     @cached_property
     def change(self) -> Change:
         """What changed, decoded once.
@@ -96,7 +115,7 @@ class Delta:
         """
         counts = self.manifest.tables
         rows = {name: count.rows for name, count in counts.items()}
-        change = decode(self.payload, rows, self.manifest.payload.encoding)
+        change = decode(self.safetensors, rows)
         for name, table in change.tables.items():
             if (len(table.positions), len(table.removed)) != (counts[name].changed, counts[name].removed):
                 raise BadDelta(f"table {name!r} of the payload has other numbers of rows than the manifest says")
@@ -117,7 +136,11 @@ def seal(
     encoding: Encoding = "fp32",
     golden: bytes | None = None,
 ) -> Delta:
-    """Put a manifest to what `encode` returned; ``root`` is that of the state after ``change``, as readers get it."""
+    """Put a manifest to what `encode` returned, and compress it if it is small; ``root`` is that of the state after
+    ``change``, as readers get it.
+    """
+    compression: Compression = "zlib" if len(payload) <= SMALL else "none"
+    stored = zlib.compress(payload, _FAST) if compression == "zlib" else payload
     counts = {
         name: TableCounts(changed=len(table.positions), removed=len(table.removed), rows=table.rows)
         for name, table in change.tables.items()
@@ -128,12 +151,26 @@ def seal(
         anchor=anchor,
         parent_root=parent_root,
         root=root,
-        payload=Payload(sha256=_sha256(payload), size=len(payload), encoding=encoding),
+        payload=Payload(sha256=_sha256(stored), size=len(stored), encoding=encoding, compression=compression),
         tables=counts,
         tensors=tuple(sorted(change.tensors)),
         golden=None if golden is None else _sha256(golden),
     )
-    return Delta("sha256:" + _sha256(manifest.encode()), manifest, payload, golden)
+    return Delta("sha256:" + _sha256(manifest.encode()), manifest, stored, golden)
+
+
+def plain(payload: bytes, compression: Compression) -> bytes:
+    """Return a stored payload as safetensors.
+
+    Raises:
+        BadDelta: it was not compressed in that way.
+    """
+    if compression == "none":
+        return payload
+    try:
+        return zlib.decompress(payload)
+    except zlib.error as error:
+        raise BadDelta(f"the payload cannot be decompressed: {error}") from None
 
 
 def read_manifest(data: bytes, want_digest: str) -> DeltaManifest:

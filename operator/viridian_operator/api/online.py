@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, WithJsonSchema
@@ -56,6 +57,30 @@ class Anchors(ApiModel):
     events: int = Field(default=100_000, ge=1, description="events between two")
 
 
+class DeltaEncoding(StrEnum):
+    """How the values in a delta are written."""
+
+    FLOAT32 = "Float32"
+    INT8 = "Int8"
+
+
+class Deltas(ApiModel):
+    """What goes into a delta; what is left out follows at the latest with the next checkpoint, every 30 seconds.
+
+    Less than everything costs fewer bytes, and readers lag behind the weights that the sequential test judges.
+    """
+
+    rows: float = Field(
+        default=1.0, ge=0.001, le=1, description="share of the changed rows that is sent, largest changes first"
+    )
+    dense_every: int = Field(
+        default=1, ge=1, le=1000, description="tensors that are no tables are sent with every n-th delta"
+    )
+    encoding: DeltaEncoding = Field(
+        default=DeltaEncoding.FLOAT32, description="Int8 rounds rows and matrices, with a scale per row"
+    )
+
+
 class SequentialTest(ApiModel):
     """Of the online weights against the champion, on every event before it is trained on."""
 
@@ -70,6 +95,7 @@ class Online(ApiModel):
     publish_interval_milliseconds: int = Field(
         default=250, ge=20, le=3_600_000, description="shortest time between two deltas"
     )
+    deltas: Deltas = Deltas()
     anchors: Anchors = Anchors()
     window: int = Field(default=5000, ge=1, le=1_000_000, description="events that the shown metrics cover")
     test: SequentialTest = SequentialTest()

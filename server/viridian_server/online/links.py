@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from viridian_model.bundle import WEIGHTS
-from viridian_model.chain.delta import Delta
+from viridian_model.chain.delta import Compression, Delta, plain, read_manifest
 from viridian_model.errors import BadDelta
 from viridian_model.merkle import Positions
 from viridian_model.publication import keys
@@ -27,14 +27,24 @@ _LARGEST_HEADER = 16 << 20
 
 
 class File:
-    """One safetensors file of the store, read in parts; counts what it moves."""
+    """One safetensors file of the store, read in parts, or whole if it is compressed; counts what it moves."""
 
-    def __init__(self, store: Store, key: str, header: bytes | None = None) -> None:
-        """``header`` is the beginning of the file if it is known."""
+    def __init__(self, store: Store, key: str, header: bytes | None = None, compression: Compression = "none") -> None:
+        """``header`` is the beginning of the file if it is known.
+
+        Raises:
+            BadDelta: the file has no readable header.
+            Absent, StoreUnavailable, StoreRefused: it cannot be read.
+        """
         self._store, self._key, self.bytes = store, key, 0
+        self._whole: bytes | None = None
+        if compression != "none":
+            stored = store.get(key)
+            self._whole, self.bytes = plain(stored, compression), len(stored)
         if header is None:
             length = int.from_bytes(self._read(0, _LENGTH_BYTES), "little")
             header = self._read(_LENGTH_BYTES, min(length, _LARGEST_HEADER))
+        self.header = header
         self._begin = _LENGTH_BYTES + len(header)
         self._entries: dict[str, Any] = _parsed(header, key)
 
@@ -67,6 +77,8 @@ class File:
         return self._entries[name]
 
     def _read(self, start: int, size: int) -> bytes:
+        if self._whole is not None:
+            return self._whole[start : start + size]
         data = self._store.get_range(self._key, start, size)
         self.bytes += len(data)
         return data
@@ -77,6 +89,7 @@ class Link:
     """A delta without its values: the beginning of its file, and the positions that it writes and frees by table."""
 
     header: bytes
+    compression: Compression
     written: Mapping[str, Positions]
     removed: Mapping[str, Positions]
 
@@ -90,11 +103,11 @@ class LinkIndex:
 
     def learn(self, delta: Delta) -> None:
         """Remember where the rows of an applied delta stand."""
-        length = int.from_bytes(delta.payload[:_LENGTH_BYTES], "little")
-        header = delta.payload[_LENGTH_BYTES : _LENGTH_BYTES + length]
-        tables = delta.change.tables
+        payload, tables = delta.safetensors, delta.change.tables
+        header = payload[_LENGTH_BYTES : _LENGTH_BYTES + int.from_bytes(payload[:_LENGTH_BYTES], "little")]
         written = {name: table.positions for name, table in tables.items()}
-        self._links[delta.digest] = Link(header, written, {name: table.removed for name, table in tables.items()})
+        removed = {name: table.removed for name, table in tables.items()}
+        self._links[delta.digest] = Link(header, delta.manifest.payload.compression, written, removed)
 
     def keep(self, digests: tuple[str, ...]) -> None:
         """Forget other links, and read those of ``digests`` that came to be by merging, without their values."""
@@ -103,26 +116,19 @@ class LinkIndex:
     def open(self, digest: str) -> tuple[Link, File]:
         """Return a link and its file."""
         link = self._links.get(digest) or self._fetched(digest)
-        return link, File(self._store, keys.payload(self._chain, digest), link.header)
+        return link, File(self._store, keys.payload(self._chain, digest), link.header, link.compression)
 
     def open_anchor(self, digest: str) -> File:
         """Return the weights of an anchor."""
         return File(self._store, keys.bundle_file(self._chain, digest, WEIGHTS))
 
     def _fetched(self, digest: str) -> Link:
-        key = keys.payload(self._chain, digest)
-        length = int.from_bytes(self._store.get_range(key, 0, _LENGTH_BYTES), "little")
-        header = self._store.get_range(key, _LENGTH_BYTES, min(length, _LARGEST_HEADER))
-        file = File(self._store, key, header)
-        names = [
-            name.split("/", 1)[1].removesuffix("/positions") for name in _parsed(header, key) if _is_positions(name)
-        ]
-        written = {name: file.rows(f"rows/{name}/positions") for name in names}
-        return Link(header, written, {name: file.rows(f"rows/{name}/removed") for name in names})
-
-
-def _is_positions(name: str) -> bool:
-    return name.startswith("rows/") and name.endswith("/positions")
+        manifest = read_manifest(self._store.get(keys.manifest(self._chain, digest)), digest)
+        file = File(self._store, keys.payload(self._chain, digest), compression=manifest.payload.compression)
+        written, removed = (
+            {name: file.rows(f"rows/{name}/{part}") for name in manifest.tables} for part in ("positions", "removed")
+        )
+        return Link(file.header, manifest.payload.compression, written, removed)
 
 
 def _parsed(header: bytes, key: str) -> dict[str, Any]:

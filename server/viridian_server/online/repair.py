@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from viridian_model.chain.change import FREED, restored
+from viridian_model.chain.change import FREED
+from viridian_model.chain.quantisation import restore
 from viridian_model.merkle import LEAF_ROWS, MerkleTree, Rows
 from viridian_model.publication.follower import Position
 from viridian_server.online.links import File, Link, LinkIndex
@@ -45,7 +46,7 @@ class BlockSource:
         """Return a tensor that belongs to no table; raises what `block` raises."""
         for _, file in reversed(self._chain()):
             if f"tensors/{name}" in file:
-                return file.rows(f"tensors/{name}").copy()
+                return _restored(file, f"tensors/{name}", f"scales/{name}").copy()
         return self._anchored().rows(name).copy()
 
     def _of_anchor(self, module: str, low: int, high: int) -> Rows:
@@ -91,11 +92,13 @@ def _replay(block: Rows, table: str, link: Link, file: File, low: int, high: int
     first, last = np.searchsorted(positions, [low, high])
     if first < last:
         here = positions[first:last] - low
-        values = file.rows(f"rows/{table}/values", int(first), int(last))
-        if f"rows/{table}/scale" in file:
-            values = restored(file.rows(f"rows/{table}/scale", int(first), int(last)), values)
-        block.values[here] = values
+        block.values[here] = _restored(file, f"rows/{table}/values", f"rows/{table}/scale", int(first), int(last))
         block.ids[here] = file.rows(f"rows/{table}/ids", int(first), int(last))  # type: ignore[index]
     first, last = np.searchsorted(removed, [low, high])
     freed = removed[first:last] - low
     block.values[freed], block.ids[freed] = 0, FREED  # type: ignore[index]
+
+
+def _restored(file: File, name: str, scale: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    values = file.rows(name, start, stop)
+    return restore(file.rows(scale, start, stop), values) if scale in file else values

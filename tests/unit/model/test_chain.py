@@ -17,7 +17,9 @@ from viridian_model.chain.roots import Roots
 from viridian_model.errors import BadDelta, DigestMismatch
 from viridian_model.ids import OOV_HASH
 
-SELECTIONS = st.sampled_from([Selection(), Selection(0.3), Selection(1.0, "int8"), Selection(0.5, "int8")])
+SELECTIONS = st.sampled_from(
+    [Selection(), Selection(0.3), Selection(dense_every=4), Selection(encoding="int8"), Selection(0.5, 3, "int8")]
+)
 WRITE = Moment(train=(0, 1, 2, 3, 4))
 
 
@@ -107,6 +109,41 @@ def test_int8_is_a_quarter_and_near() -> None:
     served, wanted = builder.served.tables["item"].values, world.state.tables["item"].values
     assert np.abs(served - wanted).max() <= np.abs(wanted).max() / 254 + 1e-6
     assert deltas[0].change.tables["item"].values.dtype == np.float32
+
+
+def test_what_was_rounded_is_not_sent_again() -> None:
+    world = World()
+    builder = DeltaBuilder("ctr", ANCHOR, world.state.copy(), Selection(encoding="int8"))
+    first = build(builder, world, Moment(train=(1, 2), dense=True))
+    assert first is not None
+    builder.commit(first)
+    everything = {name: np.arange(table.rows) for name, table in world.state.tables.items()}
+    assert builder.build(world.state, everything, Trained(trained_to={}), everything=True) is None
+    world.state.tables["item"].values[1] *= 2
+    built = builder.build(world.state, everything, Trained(trained_to={}))
+    assert built is not None
+    assert list(built.change.tables) == ["item"]
+    assert built.change.tensors == {}
+
+
+def test_dense_tensors_travel_with_every_nth_delta_and_with_everything() -> None:
+    world = World()
+    deltas, builder, _ = chain_of(world, [Moment(train=(1, 2, 3), dense=True)] * 7, Selection(0.01, dense_every=3))
+    assert [bool(delta.change.tensors) for delta in deltas] == [False, False, True, False, False, True, False]
+    rest = builder.build(world.state, {}, Trained(trained_to={}), everything=True)
+    assert rest is not None
+    builder.commit(rest)
+    assert content(builder.served) == content(world.state)
+
+
+@pytest.mark.parametrize(("rows", "compression"), [(6, "zlib"), (4000, "none")])
+def test_small_payloads_are_compressed(rows: int, compression: str) -> None:
+    (delta,), builder, reader = chain_of(World(rows), [Moment(train=tuple(range(rows)))])
+    assert delta.manifest.payload.compression == compression
+    files = delta.manifest.encode(), delta.payload
+    again = read_delta(delta.digest, read_manifest(files[0], delta.digest), files[1])
+    reader.apply(again)
+    assert content(reader.state) == content(builder.served)
 
 
 def test_values_that_are_not_finite_are_refused_as_int8() -> None:

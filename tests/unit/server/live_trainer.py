@@ -11,7 +11,7 @@ import torch
 from sample_bundle import ROWS, SCHEMA, make_model, write
 
 from viridian_model.canonical import canonical_json
-from viridian_model.chain.builder import Built, DeltaBuilder
+from viridian_model.chain.builder import Built, DeltaBuilder, Selection
 from viridian_model.chain.delta import Trained
 from viridian_model.inference import golden_answers, infer
 from viridian_model.publication.anchors import put_anchor
@@ -28,8 +28,10 @@ BODY = json.dumps({"id": "r1", "inputs": INPUTS})
 class LiveTrainer:
     """Begins an epoch with the sample bundle; every `publish` changes rows, a tensor, and now and then adds ids."""
 
-    def __init__(self, url: str, folder: Path, *, seed: int = 1, chain: str = "ctr") -> None:
-        self.store, self.chain = open_store(url, {}), chain
+    def __init__(
+        self, url: str, folder: Path, *, seed: int = 1, chain: str = "ctr", selection: Selection | None = None
+    ) -> None:
+        self.store, self.chain, self._selection = open_store(url, {}), chain, selection
         self._random = np.random.default_rng(seed)
         self.publisher = Publisher(self.store, chain, "trainer")
         self.publisher.acquire()
@@ -43,7 +45,7 @@ class LiveTrainer:
         self.model = make_model(seed=seed)[1]
         self.anchor = put_anchor(self.store, self.chain, version, folder / f"anchor-{seed}")
         head = self.publisher.begin_epoch(self.anchor, trained_to={"0": "36@4-0"}, event_time=1732453000.5)
-        self.builder = DeltaBuilder("ctr", self.digest, state_of(self.model).copy())
+        self.builder = DeltaBuilder("ctr", self.digest, state_of(self.model).copy(), self._selection)
         self._known(head)
         return head
 

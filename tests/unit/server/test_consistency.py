@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from chain_replica import Replica
 from live_trainer import LiveTrainer
 from pod import DEADLINE, Site
 
+from viridian_model.chain.builder import Selection
 from viridian_model.merkle import LEAF_ROWS
 from viridian_model.store import StoreUnavailable
 
@@ -99,6 +101,30 @@ def test_a_repair_moves_the_block_that_differs_and_nothing_else(replica: Replica
     headers = 10 * 1024  # of the files of one anchor and nine deltas; what this replica applied it need not read again
     assert LEAF_ROWS * table.dim * 4 <= last["bytes"] <= LEAF_ROWS * (table.dim * 4 + 8) + headers
     assert replica.answers() == trainer.offline["1.9"]
+
+
+@pytest.mark.parametrize("packing", ["plain", "compressed", "int8"])
+def test_blocks_are_repaired_from_every_kind_of_file(
+    packing: str, site: Site, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packing == "plain":
+        monkeypatch.setattr("viridian_model.chain.delta.SMALL", 0)
+    selection = Selection(encoding="int8") if packing == "int8" else None
+    trainer = LiveTrainer(store_url, tmp_path / "trainer", selection=selection)
+    replica = Replica(site, store_url).start()
+    try:
+        for _ in range(3):
+            replica.reaches(trainer.publish().sequence)
+        trainer.compact()
+        replica.reaches(trainer.publish().sequence)
+        expected = replica.answers()
+        assert (expected == trainer.offline[replica.sequence]) is (packing != "int8"), "int8 rounds"
+        for number, kind in enumerate(("truncated block", "bit of a tensor"), start=1):
+            damage(replica, kind, np.random.default_rng(number))
+            assert check(replica)["repaired"] == number
+            assert replica.answers() == expected
+    finally:
+        replica.following.close()
 
 
 def test_older_residents_are_repaired_with_what_answers(replica: Replica, trainer: LiveTrainer) -> None:

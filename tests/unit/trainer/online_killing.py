@@ -1,4 +1,4 @@
-"""``python online_killing.py SEED KILLS FOLDER``: kill an online trainer again and again while events come.
+"""``python online_killing.py SEED KILLS FOLDER [RUN]``: kill an online trainer again and again while events come.
 
 It begins here undisturbed, so that all is imported and it is known how long a start takes on this machine. Then every
 attempt is forked. Half of them are killed at a random moment, half right before a random file operation, so that the
@@ -30,6 +30,14 @@ from viridian_trainer.spec import Online
 
 PER_KILL, OPERATIONS = 24, 150
 LEASE = 1.0
+#: Settings of each kind of run; ``partial`` deltas leave rows and tensors for later, and round.
+RUNS = {
+    "plain": Online(publish_interval=0.01, anchor_every=3600, anchor_events=10**6),
+    "anchors": Online(publish_interval=0.01, anchor_every=3600, anchor_events=150),
+    "partial": Online(
+        publish_interval=0.01, anchor_every=3600, anchor_events=10**6, rows=0.3, dense_every=4, encoding="int8"
+    ),
+}
 
 
 def hurry() -> None:
@@ -66,8 +74,8 @@ def main() -> None:
     seed, kills, site = int(sys.argv[1]), int(sys.argv[2]), Site(Path(sys.argv[3]))
     torch.set_num_threads(1)
     hurry()
-    anchors = bool(sys.argv[4:])
-    online = Online(publish_interval=0.01, anchor_every=3600, anchor_events=150 if anchors else 10**6)
+    run = sys.argv[4] if sys.argv[4:] else "plain"
+    online, until = RUNS[run], site.promoted if run == "anchors" else site.caught_up
     start = undisturbed(site, online)
     choice, codes, heads = random.Random(seed), [], []
     for number in range(1, kills + 1):
@@ -83,7 +91,7 @@ def main() -> None:
         codes.append(code)
         heads.append(str(site.head.sequence) if site.head else "")
     reader.LIMIT = 200
-    last = attempt(lambda: finish(site, online, until=site.promoted if anchors else site.caught_up), None, None)
+    last = attempt(lambda: finish(site, online, until=until), None, None)
     print(json.dumps({"codes": codes, "last": last, "heads": heads}))
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 from worlds import CONFIG, FIELDS, parquet, rows, train_in, training
 
 from viridian_model.bundle import read_bundle
+from viridian_model.chain.builder import DeltaBuilder
+from viridian_model.chain.delta import Trained
 from viridian_model.chain.roots import Roots
 from viridian_model.publication import keys
 from viridian_model.publication.head import Head
@@ -28,6 +31,7 @@ from viridian_trainer.online.branch import Branch
 from viridian_trainer.online.champion import Champion
 from viridian_trainer.online.checkpoints import Checkpoints, Standing
 from viridian_trainer.online.prequential import Prequential
+from viridian_trainer.online.recovery import read_chain
 from viridian_trainer.online.run import train_online
 from viridian_trainer.online.status import Status
 from viridian_trainer.spec import Data, Gate, Online, split_config
@@ -183,6 +187,17 @@ class Left:
             start = {name: found.learner.offsets[name] for name in to}
             found.train(list(read(self.site.log, Window(start, to), self.task.data.event_schema)))
         return found
+
+    def is_served(self, head: Head) -> bool:
+        """Whether readers of the chain have the saved weights, but for what the deltas round."""
+        anchor = state_of(self.champion.model).copy()
+        with self.site.store() as store:
+            served = read_chain(store, "ctr", head, anchor)
+        assert served is not None
+        state = state_of(self.branch_as_saved().learner.model)
+        builder = DeltaBuilder("ctr", head.anchor.digest, served, self.task.online.selection)
+        rows = {name: np.arange(table.rows) for name, table in state.tables.items()}
+        return builder.build(state, rows, Trained(trained_to={}), everything=True) is None
 
 
 def root_of(branch: Branch) -> str:

@@ -64,6 +64,33 @@ def test_every_event_is_trained_on_published_and_predicted_before(site: Site) ->
     assert left.branch_as_saved().test.events == told["test"]["events"] == HELD_OUT + 300
 
 
+def test_partial_deltas_bring_readers_to_everything_by_the_next_checkpoint(site: Site) -> None:
+    partial = Online(publish_interval=0.02, anchor_every=3600, anchor_events=10**6, rows=0.2, dense_every=3)
+    site.append(FIRST, 300)
+    told = site.run(site.task(online=partial), site.caught_up)
+    head = site.head
+    assert head is not None
+    assert told["published"]["deltas"] > 1
+    left = Left.by(site, site.task(online=partial))
+    assert root_of(left.branch_as_saved()) == head.root
+
+
+def test_another_selection_goes_on_with_the_chain_that_is_there(site: Site) -> None:
+    rounding = Online(publish_interval=0.02, anchor_every=3600, anchor_events=10**6, encoding="int8")
+    site.append(FIRST, 100)
+    site.run(site.task(online=rounding), site.caught_up)
+    left, head = Left.by(site, site.task(online=rounding)), site.head
+    assert head is not None
+    assert root_of(left.branch_as_saved()) != head.root
+    assert left.is_served(head)
+    site.append(FIRST + 100, 100)
+    site.run(site.task(), site.caught_up)
+    head = site.head
+    assert head is not None
+    assert head.epoch == 1
+    assert root_of(Left.by(site, site.task()).branch_as_saved()) == head.root
+
+
 def test_the_status_is_served_with_metrics_of_both_models(site: Site) -> None:
     site.append(FIRST, 300)
     answers: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from online_killing import RUNS
 from online_site import Left, Site, root_of
 from witness import uses
 
@@ -59,6 +60,21 @@ def test_after_kills_the_chain_is_one_and_the_weights_are_those_of_a_run_without
     assert disturbed.passage.ledger.hexdigest == undisturbed.passage.ledger.hexdigest
     assert disturbed.test.wire() == undisturbed.test.wire()
     assert disturbed.learner.offsets == site.log.heads() == head.trained_to
+    check_uses(left)
+
+
+@pytest.mark.timeout(2 * WAIT)
+def test_after_kills_with_partial_deltas_training_is_the_same_and_readers_follow_it(tmp_path: Path) -> None:
+    site = Site(tmp_path).found()
+    killed(tmp_path, "partial")
+    left = Left.by(site, site.task(online=RUNS["partial"]))
+    head = site.head
+    assert head is not None
+    assert head.epoch == 1  # the chain was read back, never begun anew
+    disturbed = left.branch_as_saved()
+    assert root_of(disturbed) == root_of(left.branch_without_disturbance()) != head.root
+    assert disturbed.learner.offsets == site.log.heads() == head.trained_to
+    assert left.is_served(head)
     check_uses(left)
 
 

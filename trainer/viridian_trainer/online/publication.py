@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from viridian_model.canonical import canonical_json
-from viridian_model.chain.builder import Built, DeltaBuilder
+from viridian_model.chain.builder import Built, DeltaBuilder, Selection
 from viridian_model.chain.delta import Trained
 from viridian_model.chain.state import ModelState
-from viridian_model.inference import golden_answers
+from viridian_model.errors import BadDelta
+from viridian_model.inference import Golden, golden_answers
 from viridian_model.publication.garbage import GarbageCollector
 from viridian_model.publication.head import Anchor, Head
 from viridian_model.publication.lease import Fenced, LeaseHeld
@@ -64,11 +65,13 @@ class Publication:
     Any call may raise ``Fenced``: somebody else wrote the head, or took the lease.
     """
 
-    def __init__(self, publisher: Publisher, model: str, pause: Pause, lease: float = LEASE_SECONDS) -> None:
-        """``model`` is what the deltas are of; ``lease`` is how long the lease of ``publisher`` lasts, in seconds;
-        ``pause`` waits between two tries.
+    def __init__(
+        self, publisher: Publisher, model: str, selection: Selection, pause: Pause, lease: float = LEASE_SECONDS
+    ) -> None:
+        """``model`` is what the deltas are of, ``selection`` what goes into them; ``lease`` is how long the lease of
+        ``publisher`` lasts, in seconds; ``pause`` waits between two tries.
         """
-        self._publisher, self._model, self._pause = publisher, model, pause
+        self._publisher, self._model, self._selection, self._pause = publisher, model, selection, pause
         self._renew_after = lease / 3
         self._thread = ThreadPoolExecutor(1, "publisher")
         self._running: Future[Head] | None = None
@@ -118,7 +121,7 @@ class Publication:
     def serve(self, anchor: str, served: ModelState) -> None:
         """From here on deltas are built against ``served``, the state of the head, on the anchor of a digest."""
         self._drop()
-        self._builder = DeltaBuilder(self._model, anchor, served)
+        self._builder = DeltaBuilder(self._model, anchor, served, self._selection)
         if self.head is None or self._builder.root != self.head.root:
             raise RuntimeError("the state that deltas are built against is not that of the head")
 
@@ -139,8 +142,10 @@ class Publication:
             raise RuntimeError("the head is gone from the store")
         return head
 
-    def offer(self, branch: Branch) -> bool:
+    def offer(self, branch: Branch, *, everything: bool = False) -> bool:
         """Begin to publish what changed since the last delta; false if nothing did, or one is still under way.
+
+        ``everything`` leaves nothing for later, whatever the selection says.
 
         Raises
         ------
@@ -151,7 +156,7 @@ class Publication:
         if self._running is not None or self._builder is None:
             return False
         if self._built is None:
-            self._built = self._build(branch, self._builder)
+            self._built = self._build(branch, self._builder, everything)
         if self._built is None:
             return False
         self._running = self._thread.submit(self._publish, self._built)
@@ -186,10 +191,10 @@ class Publication:
         self.head, self._built = head, None
 
     def flush(self, branch: Branch) -> bool:
-        """Publish until readers have exactly the weights of ``branch``; false if the store does not answer."""
+        """Publish until readers have the weights of ``branch``, rounding apart; false if the store does not answer."""
         self.settle(wait=True)
         for _ in range(2):  # a delta that was left over, then the rest
-            if not self.offer(branch):
+            if not self.offer(branch, everything=True):
                 break
             self.settle(wait=True)
         return self._built is None
@@ -257,20 +262,28 @@ class Publication:
             self._renewed = time.monotonic()
         return self._publisher.publish(built.delta)
 
-    def _build(self, branch: Branch, builder: DeltaBuilder) -> Built | None:
+    def _build(self, branch: Branch, builder: DeltaBuilder, everything: bool) -> Built | None:
         model, learner = branch.learner.model, branch.learner
         asked = [request.inputs for request in branch.champion.bundle.golden.requests]
         golden = golden_answers(model.eval(), asked)
         model.train()
         events = branch.events_since_delta()
         trained = Trained(trained_to=dict(learner.offsets), event_time=learner.watermark.newest, events=events)
-        answers = (
-            canonical_json(golden.to_json()) if finite(golden) else None
-        )  # what is not is no JSON, and refused below
-        built = builder.build(state_of(model), branch.touched.drain(), trained, answers)
+        rows, answers = branch.touched.drain(), self._expected(golden)
+        try:
+            built = builder.build(state_of(model), rows, trained, answers, everything=everything)
+        except BadDelta as error:
+            raise Unsound(error.message) from error
         if built and (problem := failed_check(Subject(built.change, builder.served, golden), branch.champion.baseline)):
             raise Unsound(problem)
         return built
+
+    def _expected(self, golden: Golden) -> bytes | None:
+        """What readers must answer after a delta: not known where they do not have exactly the trainer's weights.
+
+        What is not finite is no JSON, and refused by the checks of the delta.
+        """
+        return canonical_json(golden.to_json()) if self._selection.is_exact and finite(golden) else None
 
 
 def patiently[T](work: Callable[[], T], pause: Pause) -> T:

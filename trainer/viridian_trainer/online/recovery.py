@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 
 from viridian_model.chain.roots import Roots
 from viridian_model.chain.state import ModelState
+from viridian_model.errors import BadDelta
 from viridian_model.publication.head import Head
+from viridian_model.publication.links import BrokenLink, fetch_delta, fetch_manifest
 from viridian_model.served import state_of
+from viridian_model.store import Store
 from viridian_trainer.environment import VersionRef
 from viridian_trainer.eventlog import Offset, count_before
 from viridian_trainer.online.branch import Branch
@@ -36,33 +39,73 @@ def is_promoted(standing: Standing, head: Head) -> bool:
     return standing.pending is not None and head.anchor.digest == standing.pending.digest and not head.reason
 
 
-def replay(
-    branch: Branch, reader: Reader, journal: StepJournal, head: Head | None, anchor: Callable[[str], None]
-) -> ModelState | None:
-    """Make all steps of the journal again; gives the state of the head, bit for bit, if they led there.
+#: Gives the state of the head where a branch, on its way, stands at it.
+Proof = Callable[[Branch], ModelState | None]
 
-    Rows that differ from that state are noted in ``branch.touched``.
+
+def replay(
+    branch: Branch, reader: Reader, journal: StepJournal, proof: Proof, anchor: Callable[[str], None]
+) -> ModelState | None:
+    """Make all steps of the journal again; gives what readers have, if the steps led there.
+
+    Rows that may differ from that state are noted in ``branch.touched``.
     """
-    served = _proof(branch, head)
+    served = proof(branch)
     for step in journal.entries:
         if isinstance(step, Batch):
             branch.train(reader.again(step.to))
         else:
             anchor(step.anchor)
-        served = served or _proof(branch, head)
+        served = served or proof(branch)
     _log.info("steps made again", extra={"steps": len(journal.entries), "proven": served is not None})
     return served
 
 
-def _proof(branch: Branch, head: Head | None) -> ModelState | None:
+def proof_by_bits(head: Head | None) -> Proof:
     """The present weights, if they are exactly what readers of ``head`` have."""
-    if head is None or branch.learner.offsets != head.trained_to:
+
+    def proof(branch: Branch) -> ModelState | None:
+        if head is None or branch.learner.offsets != head.trained_to:
+            return None
+        state = state_of(branch.learner.model).copy()
+        if Roots.of(state).root != head.root:
+            return None
+        branch.touched.drain()
+        return state
+
+    return proof
+
+
+def proof_by_offsets(head: Head | None, read: Callable[[Head], ModelState | None]) -> Proof:
+    """What ``read`` finds at the head, if the branch has trained as far: where deltas leave something out or round,
+    readers never have exactly the weights of the trainer.
+    """
+
+    def proof(branch: Branch) -> ModelState | None:
+        if head is None or branch.learner.offsets != head.trained_to:
+            return None
+        branch.touched.add_all()
+        return read(head)
+
+    return proof
+
+
+def read_chain(store: Store, chain: str, head: Head, anchor: ModelState) -> ModelState | None:
+    """What readers of ``head`` have: its ``anchor``, which is changed, after all of its deltas; nothing if a link
+    is broken.
+
+    Raises
+    ------
+    StoreUnavailable, StoreRefused
+        If the store does not answer, or says no.
+    """
+    try:
+        for digest in head.chain:
+            anchor.apply(fetch_delta(store, chain, digest, fetch_manifest(store, chain, digest)).change)
+    except (BrokenLink, BadDelta) as error:
+        _log.error("the chain cannot be read back: %s", error)
         return None
-    state = state_of(branch.learner.model).copy()
-    if Roots.of(state).root != head.root:
-        return None
-    branch.touched.drain()
-    return state
+    return anchor if Roots.of(anchor).root == head.root else None
 
 
 def has_reached(offsets: Mapping[str, Offset], wanted: Mapping[str, Offset]) -> bool:

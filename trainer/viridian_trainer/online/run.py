@@ -58,7 +58,7 @@ def train_online(
     if local:
         judge = LocalJudge(task, log, versions, anchors)
     publisher = Publisher(store, task.chain, checkpoints.holder, ttl=lease)
-    publication = Publication(publisher, task.model_name, stop.pause, lease)
+    publication = Publication(publisher, task.model_name, task.online.selection, stop.pause, lease)
     desk = Desk(anchors, store, versions, judge)
     work = Work(task, log, store, versions, checkpoints, publication, desk, anchors, status, prequential, stop.pause)
     try:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from viridian_model.bundle import Bundle
+from viridian_model.chain.state import ModelState
 from viridian_model.errors import BundleError
 from viridian_model.publication.anchors import fetch_anchor, put_anchor
 from viridian_model.publication.head import Head
@@ -26,7 +27,17 @@ from viridian_trainer.online.desk import Answer, Desk
 from viridian_trainer.online.prequential import Prequential
 from viridian_trainer.online.publication import Pause, Publication, patiently
 from viridian_trainer.online.reader import Reader
-from viridian_trainer.online.recovery import continues, has_reached, is_promoted, replay, total
+from viridian_trainer.online.recovery import (
+    Proof,
+    continues,
+    has_reached,
+    is_promoted,
+    proof_by_bits,
+    proof_by_offsets,
+    read_chain,
+    replay,
+    total,
+)
 from viridian_trainer.online.status import State, Status
 from viridian_trainer.registry import Registry, VersionMissing
 from viridian_trainer.spec import model_spec, split_config
@@ -39,8 +50,9 @@ _log = logging.getLogger(__name__)
 class Work:
     """What an online trainer has in hands, and what it can do with it.
 
-    Readers are brought to a state by the head only, and a checkpoint is written only of weights that readers have
-    (unless nothing is published at all). So the steps of the journal lead from every checkpoint to the head.
+    Readers are brought to a state by the head only, and a checkpoint is written only of weights that readers have,
+    rounding apart (unless nothing is published at all). So the steps of the journal lead from every checkpoint to
+    the head.
     """
 
     branch: Branch
@@ -120,7 +132,8 @@ class Work:
         self._read_from_branch()
         if head and is_promoted(standing, head):
             self._adopt()
-        served = replay(self.branch, self.reader, self._checkpoints.journal, head, self._write_anchor)
+        proof = self._proof(saved, head)
+        served = replay(self.branch, self.reader, self._checkpoints.journal, proof, self._write_anchor)
         if head is not None:
             standing.epoch = head.epoch
         if standing.shadow or standing.catching_up is not None:
@@ -134,6 +147,16 @@ class Work:
         else:
             return False
         return True
+
+    def _proof(self, saved: Checkpoint, head: Head | None) -> Proof:
+        if self._task.online.selection.is_exact and saved.meta.get("exact", True):
+            return proof_by_bits(head)
+        return proof_by_offsets(head, self._read_chain)
+
+    def _read_chain(self, head: Head) -> ModelState | None:
+        anchor = self._champion(VersionRef(head.anchor.version, head.anchor.digest))
+        store, chain = self._store, self._task.chain
+        return patiently(lambda: read_chain(store, chain, head, state_of(anchor.model).copy()), self._pause)
 
     def _branch_off(self, head: Head | None) -> None:
         """Go back to the champion and train on from where it ended; what readers have is left to them for now."""
@@ -249,7 +272,8 @@ class Work:
 
     def _save_now(self) -> bool:
         tensors, meta = self.branch.state()
-        saved = self._checkpoints.save(tensors, {"branch": meta, "standing": self.standing.wire()})
+        exact = self._task.online.selection.is_exact
+        saved = self._checkpoints.save(tensors, {"branch": meta, "standing": self.standing.wire(), "exact": exact})
         self._anchors.keep(self._pinned())
         return saved
 

@@ -11,6 +11,7 @@ from viridian_operator.api import names
 from viridian_operator.api.base import ApiModel
 from viridian_operator.api.children import ONLINE_PORT, PORT_VARIABLE
 from viridian_operator.api.gate import Split
+from viridian_operator.api.online import DeltaEncoding
 from viridian_operator.api.spec import ModelUpdateSpec, Registry
 from viridian_operator.api.status import Kind
 from viridian_operator.decide.decision import CreateCheckJob, CreateJob, EnsureOnlineTrainer
@@ -23,6 +24,7 @@ CHAIN_STORE_DIR = "/var/lib/viridian/store"
 
 #: ``CreateJob.task`` → ``VIRIDIAN_TASK``
 TASKS = {"train": "Train", "eval": "Evaluate"}
+_ENCODINGS = {DeltaEncoding.FLOAT32: "fp32", DeltaEncoding.INT8: "int8"}
 _EVALUATED_AS = {Kind.FOLLOW: Kind.FULL, Kind.ANCHOR: Kind.INCREMENTAL}
 
 
@@ -112,6 +114,9 @@ def online_variables(spec: ModelUpdateSpec, owner: Owner, action: EnsureOnlineTr
         "window": online.window,
         "alpha": online.test.alpha,
         "margin": online.test.margin,
+        "rows": online.deltas.rows,
+        "denseEvery": online.deltas.dense_every,
+        "encoding": _ENCODINGS[online.deltas.encoding],
     }
     values: dict[str, Any] = {
         "VIRIDIAN_UPDATE": about | {"number": 0, "attempt": 0, "kind": Kind.INCREMENTAL.value},
