@@ -17,7 +17,7 @@ DATA ?= synthetic
 NAME ?=
 ARGS ?=
 KEEP ?=
-WITHOUT_CLUSTER := decide gate kills staleness
+WITHOUT_CLUSTER := bandwidth decide gate kills staleness
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 WITHOUT_NODES := tests/unit tests/chart tests/cluster/api
 BESIDE := build/tests-without-nodes.log

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.benchmarks import (
+    bandwidth,
     decide,
     deltas,
     drift,
@@ -19,6 +20,7 @@ from tests.benchmarks import (
 )
 
 BENCHMARKS = {
+    "bandwidth": bandwidth.run,
     "decide": decide.run,
     "deltas": deltas.run,
     "drift": drift.run,

@@ -117,9 +117,9 @@ def run() -> Result:
     found: Runs = {(name, each): [] for name in CHOSEN for each in (NEVER, *sorted(INTERVALS, reverse=True))}
     retrained: dict[str, list[Answers]] = {name: [] for name in CHOSEN}
     with tempfile.TemporaryDirectory() as folder:
-        log = _log(Path(folder) / "log")
+        log = movielens_log(Path(folder) / "log")
         for seed, name in product(SEEDS, CHOSEN):
-            start = _first(log, Path(folder), seed, name)
+            start = first_model(log, Path(folder), seed, name)
             for interval in (each for each_name, each in found if each_name == name):
                 found[name, interval].append(_stream(log, start, interval or EVENTS))
                 _tell(f"{name}, seed {seed}, update every {interval or 'never'}", found[name, interval][-1])
@@ -138,7 +138,7 @@ def run() -> Result:
     )
 
 
-def _log(folder: Path) -> ParquetEventLog:
+def movielens_log(folder: Path) -> ParquetEventLog:
     for rows in batched(movielens.events(HISTORY), SEGMENT):
         write_segment(folder, "0", rows)
     return ParquetEventLog(folder)
@@ -175,7 +175,7 @@ class Start:
         )
 
 
-def _first(log: ParquetEventLog, folder: Path, seed: int, variant: str) -> Start:
+def first_model(log: ParquetEventLog, folder: Path, seed: int, variant: str) -> Start:
     start = Start(folder / f"first-{variant}-{seed}", seed, VARIANTS[variant])
     (record,) = Loop(log, FolderRegistry(start.folder), start.settings(EVENTS), StopRequest()).updates()
     if record.verdict != "Pass":

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from applying_cluster import OWNER, revision, spec
 
+from viridian_model.chain.builder import Selection
 from viridian_operator.act.manifests.deployment import deployment
 from viridian_operator.act.manifests.online_trainer import online_trainer
 from viridian_operator.act.manifests.pod import InvalidTemplate
@@ -46,12 +47,18 @@ def read_by_the_trainer(given: ModelUpdateSpec) -> OnlineInput:
 
 def test_the_trainer_reads_what_it_is_given() -> None:
     task = read_by_the_trainer(
-        online(publishIntervalMilliseconds=100, anchors={"every": "2m", "events": 500}, test={"margin": 0.01})
+        online(
+            publishIntervalMilliseconds=100,
+            deltas={"rows": 0.3, "denseEvery": 12, "encoding": "Int8"},
+            anchors={"every": "2m", "events": 500},
+            test={"margin": 0.01},
+        )
     )
     assert (task.chain, task.model_name, task.store) == (CHAIN, "ctr", "redis://redis:6379/1")
     assert task.parent == VersionRef("1", PARENT.digest)
     settings = task.online
     assert (settings.publish_interval, settings.anchor_every, settings.anchor_events) == (0.1, 120.0, 500)
+    assert settings.selection == Selection(0.3, 12, "int8")
     assert (settings.alpha, settings.margin) == (0.01, 0.01)
     assert task.port == 8080
     assert task.update.uid == OWNER.uid
