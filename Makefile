@@ -17,7 +17,7 @@ DATA ?= synthetic
 NAME ?=
 ARGS ?=
 KEEP ?=
-WITHOUT_CLUSTER := bandwidth decide gate kills staleness
+NEEDS_CLUSTER := rollback
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
 WITHOUT_NODES := tests/unit tests/chart tests/cluster/api
 BESIDE := build/tests-without-nodes.log
@@ -70,7 +70,8 @@ test-unit: venv ## tests that need no cluster
 explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json
 	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks
-	@$(if $(filter $(NAME),$(WITHOUT_CLUSTER)),,$(SESSION) --) $(PY) -m tests.benchmarks $(NAME)
+	@$(LOCAL) test-packages
+	@$(if $(filter-out $(NEEDS_CLUSTER),$(NAME)),,$(SESSION) --) $(PY) -m tests.benchmarks $(NAME)
 
 .PHONY: lint format
 lint: venv ## style, types and the direction of imports
