@@ -2,7 +2,7 @@
 
 The first 5/7 of the ratings are the first model's, the rest is trained on as it comes, published every 16 events. Each
 event is answered before it is trained on, by the weights of the trainer (what a full model would bring), and by those
-of two readers: one of a chain of exact deltas, one of deltas as `PARTIAL` says, with everything every `CHECKPOINT`.
+of readers of chains: one of exact deltas, the others of deltas as `PARTIAL` says, with everything every `CHECKPOINT`.
 
 Bytes are those that a reader fetches: payload and manifest of each delta, and the head. ``SEEDS`` (with commas)
 chooses.
@@ -52,8 +52,17 @@ from viridian_trainer.training.replay import nothing
 INTERVAL = 16
 #: Deltas between two checkpoints of the online trainer: 30 seconds at 4 deltas per second.
 CHECKPOINT = 120
-PARTIAL = Selection(share=0.3, dense_every=12, encoding="int8")
-FULL, EXACT, LESS = "full model", "exact deltas", "partial deltas"
+PARTIAL = (Selection(0.3, 12, "int8"), Selection(0.3, 8, "int8"), Selection(0.1, 16, "int8"))
+FULL = "full models"
+
+
+def _name(of: Selection) -> str:
+    if of.is_exact:
+        return "exact deltas"
+    return f"{of.encoding} deltas of {of.share:.0%} of rows, dense every {of.dense_every}"
+
+
+CHAINS = {_name(of): of for of in (Selection(), *PARTIAL)}
 
 
 @dataclass
@@ -98,7 +107,7 @@ class Replay:
     """One seed: logits of each reader, labels, and bytes of a full model at each publication."""
 
     chains: dict[str, Chain]
-    logits: dict[str, list[Floats]] = field(default_factory=lambda: {FULL: [], EXACT: [], LESS: []})
+    logits: dict[str, list[Floats]] = field(default_factory=lambda: {name: [] for name in (FULL, *CHAINS)})
     labels: list[Floats] = field(default_factory=list)
     full: list[float] = field(default_factory=list)
 
@@ -108,28 +117,26 @@ class Replay:
 
 
 def run() -> Result:
-    """Payload bytes of a partial delta against those of the full model at the same moment."""
+    """Payload bytes of the first kind of partial deltas against those of the full model at the same moment."""
     fetch_movielens(Screen())
     with tempfile.TemporaryDirectory() as folder:
         log = movielens_log(Path(folder) / "log")
         replays = [_replay(log, Path(folder), seed) for seed in SEEDS]
     full = [size for each in replays for size in each.full]
-    extra = {
-        f"AUC, {reader}, {statistic.__name__} of {len(replays)} seeds": statistic(each.auc(reader) for each in replays)
-        for reader in (FULL, EXACT, LESS)
-        for statistic in (min, statistics.mean)
-    }
-    extra["worst AUC lost to full models"] = max(each.auc(FULL) - each.auc(LESS) for each in replays)
-    for name in (EXACT, LESS):
-        payloads, others = (
-            sum(sum(getattr(each.chains[name], part)) for each in replays) for part in ("payloads", "others")
-        )
+    extra = {f"AUC, {FULL}, mean of {len(replays)} seeds": statistics.mean(each.auc(FULL) for each in replays)}
+    for name in CHAINS:
+        lost = [each.auc(FULL) - each.auc(name) for each in replays]
+        chains = [each.chains[name] for each in replays]
+        payloads, others = sum(sum(each.payloads) for each in chains), sum(sum(each.others) for each in chains)
         extra |= {
-            f"full models / {name}, payloads": sum(full) / payloads,
-            f"full models / {name}, with manifests and heads": sum(full) / (payloads + others),
+            f"{name}: AUC lost, mean": statistics.mean(lost),
+            f"{name}: AUC lost, worst": max(lost),
+            f"{name}: times fewer bytes, payloads": sum(full) / payloads,
+            f"{name}: times fewer bytes, with manifests and heads": sum(full) / (payloads + others),
         }
-    less = [size for each in replays for size in each.chains[LESS].payloads]
-    return Result(f"payload of a partial delta of {INTERVAL} events", "bytes", less, "full model", full, extra)
+    first = _name(PARTIAL[0])
+    less = [size for each in replays for size in each.chains[first].payloads]
+    return Result(f"payload of {first}, {INTERVAL} events each", "bytes", less, "full model", full, extra)
 
 
 def _replay(log: ParquetEventLog, folder: Path, seed: int) -> Replay:
@@ -144,7 +151,7 @@ def _replay(log: ParquetEventLog, folder: Path, seed: int) -> Replay:
     learner.load_kept(bundle.optimizer())
     touched = TouchedRows(learner.model)
     store = open_store(f"file://{folder}/store-{seed}", {})
-    found = Replay({name: Chain.begin(store, name.split()[0], bundle, of) for name, of in _SELECTIONS.items()})
+    found = Replay({name: Chain.begin(store, f"chain-{n}", bundle, of) for n, (name, of) in enumerate(CHAINS.items())})
     window = Window({"0": str(STREAM_FROM)}, {"0": str(EVENTS)})
     for number, entries in enumerate(batched(read(log, window, settings.data.event_schema), INTERVAL), start=1):
         _answer(found, learner, entries)
@@ -159,9 +166,6 @@ def _replay(log: ParquetEventLog, folder: Path, seed: int) -> Replay:
             print(f"seed {seed}, {number * INTERVAL} events: {told}", file=sys.stderr, flush=True)
     store.close()
     return found
-
-
-_SELECTIONS = {EXACT: Selection(), LESS: PARTIAL}
 
 
 def _answer(found: Replay, learner: Learner, entries: tuple[Entry, ...]) -> None:

@@ -21,8 +21,6 @@ Compression = Literal["none", "zlib"]
 #: Payloads up to so many bytes are compressed: of these most is names of tensors. Of larger ones readers repair blocks
 #: by reading parts of the file.
 SMALL = 64 << 10
-#: Level of zlib; what is random in a payload does not get smaller at higher ones.
-_FAST = 1
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -140,7 +138,7 @@ def seal(
     ``change``, as readers get it.
     """
     compression: Compression = "zlib" if len(payload) <= SMALL else "none"
-    stored = zlib.compress(payload, _FAST) if compression == "zlib" else payload
+    stored = zlib.compress(payload) if compression == "zlib" else payload
     counts = {
         name: TableCounts(changed=len(table.positions), removed=len(table.removed), rows=table.rows)
         for name, table in change.tables.items()
