@@ -63,7 +63,7 @@ test-cluster: venv
 	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop tests/faults $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(LOCAL) test-packages
-	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)
+	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop/test_kills.py tests/faults -m "" --sweep=all $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(PARALLEL) $(ARGS)

@@ -1,0 +1,94 @@
+"""Trainer, evaluation and operator killed over whole updates: every event is trained on once, to the same bits."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections import Counter
+
+import pytest
+
+from loop.appending import Stream
+from loop.containers import kill_container
+from loop.following import Following, Object
+from loop.installing import SYSTEM
+from loop.manifests import NAME
+from loop.operator_pods import holder
+from loop.provenance import told_of
+from loop.serving import ended, entry, last_number, serve_first
+from loop.space import Space
+from loop.volumes import shared_claim
+from loop.waiting import until
+
+#: Fewer for a shorter run: VIRIDIAN_CLUSTER_KILLS=50.
+KILLS = int(os.environ.get("VIRIDIAN_CLUSTER_KILLS", "300"))
+PER_UPDATE, EVENTS = 6, 400
+#: Longest time in seconds from the start of a container of a Job to its kill; some end before.
+LIFE = 8.0
+#: Probability that a kill hits the operator.
+OPERATORS = 0.3
+JOB = "batch.kubernetes.io/job-name"
+
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900 + 60 * KILLS)]
+
+
+def test_killed_anywhere_every_event_is_trained_on_once(space: Space, stream: Stream) -> None:
+    dice, killed, updates = random.Random(5), Counter[str](), 0
+    with shared_claim(space) as claim:
+        serve_first(space, stream, training=_training(claim), gate={"minEvents": 20, "margin": 1.0})
+        with space.follow(NAME) as following:
+            while killed.total() < KILLS:
+                updates += 1
+                killed += _disturbed_update(space, stream, following, dice)
+    watermark = space.status(NAME)["champion"]["watermark"]
+    assert sum(int(offset.partition("@")[0]) for offset in watermark.values()) > stream.count - EVENTS
+    champion = space.status(NAME)["champion"]["version"]
+    assert "exactly once" in told_of("inspect", space, champion)
+    versions = [str(number) for number in range(1, int(champion) + 1)]
+    for version in versions:  # each from its parent, without any disturbance
+        told_of("replay", space, version)
+    print(f"{killed.total()} kills in {updates} updates: {dict(killed)}; {len(versions)} versions repeated bit for bit")
+
+
+def _disturbed_update(space: Space, stream: Stream, following: Following, dice: random.Random) -> Counter[str]:
+    number, killed = last_number(space) + 1, Counter[str]()
+    stream.append(EVENTS)
+    space.request(NAME, "run")
+    while killed.total() < PER_UPDATE and not _over(space, number):
+        if dice.random() < OPERATORS:
+            killed["operator"] += _kill_leader(space)
+        elif pods := [pod for pod in space.list("pods", JOB) if pod["status"]["phase"] == "Running"]:
+            # a random moment is what is tested
+            time.sleep(dice.uniform(0.0, LIFE))
+            task = pods[0]["metadata"]["labels"][JOB].split("-")[1]
+            killed[task] += bool(kill_container(pods[0]))
+        else:
+            time.sleep(0.2)
+    record, status = ended(following, number, 900)
+    assert record["phase"] == "Succeeded", record["message"]
+    assert status["champion"]["version"] == record["version"]
+    return killed
+
+
+def _kill_leader(space: Space) -> int:
+    """SIGKILL; its pod is deleted, since the kubelet restarts what dies over and over ever later."""
+    leader = until(lambda: holder(space.tools), 60, "an operator leads")
+    system = Space(space.tools, SYSTEM)
+    pod: Object = system.get("pod", leader)
+    killed = kill_container(pod)
+    system.kubectl("delete", "pod", leader, "--grace-period=0", "--force")
+    return bool(killed)
+
+
+def _over(space: Space, number: int) -> bool:
+    return entry(space.status(NAME), number) is not None
+
+
+def _training(claim: str) -> Object:
+    """Checkpoints every few steps, and attempts enough."""
+    return {
+        "checkpoint": {"persistentVolumeClaim": {"claimName": claim}},
+        "retries": {"infrastructure": 100},
+        "config": {"batchSize": 8, "checkpointEvents": 40},
+    }
