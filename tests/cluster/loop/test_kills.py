@@ -14,7 +14,7 @@ from loop.containers import kill_container
 from loop.following import Following, Object
 from loop.installing import SYSTEM
 from loop.manifests import NAME
-from loop.operator_pods import holder
+from loop.operator_pods import SELECTOR, holder
 from loop.provenance import told_of
 from loop.serving import ended, entry, last_number, serve_first
 from loop.space import Space
@@ -27,7 +27,7 @@ PER_UPDATE, EVENTS = 6, 400
 #: Longest time in seconds from the start of a container of a Job to its kill; some end before.
 LIFE = 8.0
 #: Probability that a kill hits the operator.
-OPERATORS = 0.3
+HITS_OPERATOR = 0.3
 JOB = "batch.kubernetes.io/job-name"
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900 + 60 * KILLS)]
@@ -56,7 +56,7 @@ def _disturbed_update(space: Space, stream: Stream, following: Following, dice: 
     stream.append(EVENTS)
     space.request(NAME, "run")
     while killed.total() < PER_UPDATE and not _over(space, number):
-        if dice.random() < OPERATORS:
+        if dice.random() < HITS_OPERATOR:
             killed["operator"] += _kill_leader(space)
         elif pods := [pod for pod in space.list("pods", JOB) if pod["status"]["phase"] == "Running"]:
             # a random moment is what is tested
@@ -73,12 +73,17 @@ def _disturbed_update(space: Space, stream: Stream, following: Following, dice: 
 
 def _kill_leader(space: Space) -> int:
     """SIGKILL; its pod is deleted, since the kubelet restarts what dies over and over ever later."""
-    leader = until(lambda: holder(space.tools), 60, "an operator leads")
-    system = Space(space.tools, SYSTEM)
-    pod: Object = system.get("pod", leader)
+    pod = until(lambda: _leader(space), 60, "an operator leads")
     killed = kill_container(pod)
-    system.kubectl("delete", "pod", leader, "--grace-period=0", "--force")
+    Space(space.tools, SYSTEM).kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
     return bool(killed)
+
+
+def _leader(space: Space) -> Object | None:
+    """The pod that the Lease names, unless that was killed and nobody has taken over yet."""
+    name = holder(space.tools)
+    pods = Space(space.tools, SYSTEM).list("pods", SELECTOR)
+    return next((pod for pod in pods if pod["metadata"]["name"] == name), None)
 
 
 def _over(space: Space, number: int) -> bool:
