@@ -11,7 +11,7 @@ import pytest
 from loop.appending import Stream
 from loop.following import Object
 from loop.manifests import NAME, model_update, plugins
-from loop.provenance import told_of
+from loop.provenance import inspected
 from loop.registry import mlflow
 from loop.serving import FIRST_EVENTS, UPDATE_LIMIT, last_number
 from loop.space import Space
@@ -54,7 +54,7 @@ def test_the_pod_of_rank_0_alone_gives_the_result(space: Space, trained: dict[st
 
 def test_every_event_was_trained_on_once(space: Space, trained: dict[str, Any]) -> None:
     """The ledger in the manifest is that of the log, read again from outside."""
-    assert "exactly once" in told_of("inspect", space, trained["version"])
+    assert "exactly once" in inspected(space, trained["version"])
 
 
 def test_the_version_is_served(space: Space, trained: dict[str, Any]) -> None:
