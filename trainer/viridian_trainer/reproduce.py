@@ -30,6 +30,8 @@ class Reproduced:
 
     digest: str
     differs: tuple[str, ...]
+    #: the image that trained the version, "" if it was not told
+    image: str
 
 
 def reproduce(
@@ -60,7 +62,7 @@ def reproduce(
         trained = train(task, log, parent, store, stop, Observer(watch=watch))
         exported = export(task, trained, parent, folder / "again", recorded.code)
         again = Manifest.from_json(json.loads((exported.folder / "manifest.json").read_bytes()))
-    return Reproduced(exported.digest, _differences(recorded, again))
+    return Reproduced(exported.digest, _differences(recorded, again), recorded.code.image)
 
 
 def task_of(manifest: Manifest, checkpoints: Path) -> TrainInput:

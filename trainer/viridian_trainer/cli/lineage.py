@@ -75,7 +75,11 @@ def replay(
             lambda done, total: progress.update(job, completed=done, total=total),
         )
     if again.digest != wanted.digest:
-        raise BadData(f"version {version} came out as {again.digest}: {', '.join(again.differs)} differ")
+        by = f" by {again.image}" if again.image else ""
+        raise BadData(
+            f"version {version} came out as {again.digest}: {', '.join(again.differs)} differ; it was trained{by}, and "
+            "another build of torch or another processor may round differently: repeat it with that image"
+        )
     show(f"{model} version {version}", {"digest": again.digest, "result": "identical, bit for bit"})
 
 
