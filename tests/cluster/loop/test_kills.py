@@ -54,20 +54,30 @@ def _disturbed_update(space: Space, stream: Stream, following: Following, dice: 
     number, killed = last_number(space) + 1, Counter[str]()
     stream.append(EVENTS)
     space.request(NAME, "run")
-    while killed.total() < PER_UPDATE and not _over(space, number):
+    for _ in range(PER_UPDATE):
         if dice.random() < HITS_OPERATOR:
+            time.sleep(dice.uniform(0.0, LIFE))  # a random moment is what is tested
             killed["operator"] += _kill_leader(space)
-        elif pods := [pod for pod in space.list("pods", JOB) if pod["status"]["phase"] == "Running"]:
-            # a random moment is what is tested
-            time.sleep(dice.uniform(0.0, LIFE))
-            task = pods[0]["metadata"]["labels"][JOB].split("-")[1]
-            killed[task] += bool(kill_container(pods[0]))
         else:
-            time.sleep(0.2)
+            killed.update(_kill_job(space, number, dice))
     record, status = ended(following, number, 900)
     assert record["phase"] == "Succeeded", record["message"]
     assert status["champion"]["version"] == record["version"]
     return killed
+
+
+def _kill_job(space: Space, number: int, dice: random.Random) -> list[str]:
+    """SIGKILL to what trains or evaluates, at a random moment of its life; returns which, nothing if it has ended."""
+
+    def running() -> list[Object]:
+        return [pod for pod in space.list("pods", JOB) if pod["status"]["phase"] == "Running"]
+
+    until(lambda: running() or _over(space, number), 300, "a Job runs, or the update has ended")
+    if not (pods := running()):
+        return []
+    time.sleep(dice.uniform(0.0, LIFE))
+    task = pods[0]["metadata"]["labels"][JOB].split("-")[1]
+    return [task] if kill_container(pods[0]) else []
 
 
 def _kill_leader(space: Space) -> int:
