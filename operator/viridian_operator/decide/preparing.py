@@ -22,7 +22,7 @@ from viridian_operator.decide.hashing import (
 from viridian_operator.decide.revisions import fail_revision, fatal_trouble, green_of, obstacle, unproven
 from viridian_operator.decide.scaling import scale
 from viridian_operator.decide.swap_choice import swap_for_want_of_room, swap_if_chosen
-from viridian_operator.decide.traffic import stood_in_for
+from viridian_operator.decide.traffic import traffic_target
 
 
 def prepare(d: Draft) -> None:
@@ -39,8 +39,8 @@ def prepare(d: Draft) -> None:
     if swap_if_chosen(d, candidate):
         return
     green = _revision(d, candidate)
-    # exactly one previous revision, and it gives way to green unless it has the traffic
-    previous = status.previous if stood_in_for(d) else None
+    # exactly one previous revision, and it gives way to green unless it has, or needs, the traffic
+    previous = status.previous if traffic_target(d) == status.previous else None
     d.put(preview=green, previous=previous, seen={**status.seen, "template": green.template_hash})
     d.put_update(green=green)
     d.enter(Phase.PREPARING, f"starting version {green.version}", limit=_limit(d))

@@ -33,13 +33,20 @@ def traffic_target(d: Draft) -> Revision | None:
 
 
 def stood_in_for(d: Draft) -> bool:
-    """Whether the previous revision has the traffic although it is not being rolled back to."""
-    service, previous = d.seen.active_service, d.status.previous
-    if service is None or previous is None or (d.running and d.update.phase in _FOR_A_ROLLBACK):
+    """Whether the previous revision has the traffic, edits of the selector apart, and is not being rolled back to."""
+    active, previous = d.status.active, d.status.previous
+    if active is None or previous is None or (d.running and d.update.phase in _FOR_A_ROLLBACK):
         return False
-    if d.status.active and d.status.active.hash == previous.hash:
+    if active.hash == previous.hash:
         return False  # two versions in the same pods: none of both can stand in for the other
-    return _was_given(d, previous) and service.revision == previous.hash  # else somebody edited the selector
+    if _is_known(d):
+        return _was_given(d, previous)
+    # the Service is gone, and who had the traffic with it
+    return bool(d.seen.ready_of(previous.hash)) and not d.seen.ready_of(active.hash)
+
+
+def _is_known(d: Draft) -> bool:
+    return d.seen.active_service is not None and bool(d.seen.active_service.recorded)
 
 
 def _was_given(d: Draft, revision: Revision) -> bool:

@@ -734,6 +734,51 @@ def test_an_edit_while_a_stand_in_is_down_too_is_undone_towards_the_stand_in(fir
     assert first.services["ctr"] == selected, "moved to pods that do not answer either"
 
 
+@pytest.mark.parametrize("fault", ["edited", "deleted"])
+def test_a_stand_in_keeps_traffic_and_size_while_its_service_is_tampered_with_and_an_update_begins(
+    first: World, fault: str
+) -> None:
+    more_events(first)
+    first.settle()
+    all_crash(first, "2")
+    first.step()
+    assert first.serving_versions == {"1"}
+    stand_in = first.status.previous
+    assert stand_in
+    more_events(first)
+    for _ in range(200):
+        if fault == "edited":
+            first.services["ctr"] = "foreign"
+        else:
+            first.services.pop("ctr", None)
+            first.recorded.pop("ctr", None)
+        first.step()
+        assert first.services["ctr"] == stand_in.hash
+        assert first.deployments[stand_in.hash].replicas == first.spec.serving.replicas
+        if first.status.phase is Phase.PREPARING:
+            break
+        first.tick(1)
+    assert first.status.phase is Phase.PREPARING
+    assert first.status.previous == stand_in
+
+
+def test_what_could_stand_in_is_kept_if_the_active_one_is_lost_as_an_update_begins(first: World) -> None:
+    more_events(first)
+    first.settle()
+    more_events(first)
+
+    def begins(world: World) -> bool:
+        after = world.clone()
+        after.step()
+        return after.status.phase is Phase.PREPARING
+
+    first.run(begins)
+    all_crash(first, "2")
+    first.step()
+    assert first.status.phase is Phase.PREPARING
+    assert first.serving_versions == {"1"}
+
+
 def test_an_edit_in_a_rollback_to_pods_that_are_lost_too_is_undone_towards_them(first: World) -> None:
     to_bake(first)
     blue = first.status.previous
