@@ -46,7 +46,7 @@ images: ## build the images that changed and give them to the cluster
 demo: venv ## the whole loop once, for real, with users who must not notice (DATA=movielens for real data)
 	@$(PY) -m viridian_demo --data $(DATA)
 
-.PHONY: test test-unit test-faults bench explore
+.PHONY: test test-unit test-faults test-kills bench explore
 test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
 	@$(LOCAL) test-packages
 	@$(LOCAL) bindir >/dev/null
@@ -63,7 +63,10 @@ test-cluster: venv
 	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop tests/faults $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(LOCAL) test-packages
-	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop/test_kills.py tests/faults -m "" --sweep=all $(ARGS)
+	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)
+test-kills: venv ## 300 kills of trainer, evaluation and operator over whole updates (takes hours; VIRIDIAN_CLUSTER_KILLS=…)
+	@$(LOCAL) test-packages
+	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop/test_kills.py -m "" -s $(ARGS)
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(PARALLEL) $(ARGS)
