@@ -74,7 +74,7 @@ explore: venv ## model checking of the decisions over a million states (STATES=â
 	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=â€¦ for one); results in build/benchmarks
 	@$(LOCAL) test-packages
-	@$(if $(filter-out $(NEEDS_CLUSTER),$(NAME)),,$(SESSION) --) $(PY) -m tests.benchmarks $(NAME)
+	@$(if $(NAME),$(if $(filter $(NEEDS_CLUSTER),$(NAME)),$(SESSION) --),$(SESSION) --) $(PY) -m tests.benchmarks $(NAME)
 
 .PHONY: lint format
 lint: venv ## style, types and the direction of imports

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from viridian_model.chain.change import FREED, Change, Encoding, TableChange, as_served, encode
+from viridian_model.chain.change import FREED, Change, Encoding, TableChange, encode
 from viridian_model.chain.delta import Delta, Trained, seal
+from viridian_model.chain.quantisation import rounded
 from viridian_model.chain.roots import Roots, gone_of
 from viridian_model.chain.state import ModelState, Table
 from viridian_model.merkle import Positions
@@ -148,7 +149,7 @@ class DeltaBuilder:
         sent = have.tobytes()
         if sent == value.tobytes():
             return False
-        return self._selection.encoding == "fp32" or sent != as_served(value, "int8").tobytes()
+        return self._selection.encoding == "fp32" or sent != rounded(value).tobytes()
 
     def _table(self, name: str, table: Table, touched: Positions, selection: Selection) -> TableChange | None:
         served = self._shadow.tables[name]
@@ -169,7 +170,7 @@ class DeltaBuilder:
         have, values = _raw(served.values[old]), table.values[old]
         same = (have == _raw(values)).all(axis=1)
         if self._selection.encoding == "int8":
-            same |= (have == _raw(as_served(values, "int8"))).all(axis=1)
+            same |= (have == _raw(rounded(values))).all(axis=1)
         same &= served.ids[old] == table.ids[old]
         return np.concatenate([old[~same], positions[len(old) :]])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from viridian_model.chain.quantisation import is_quantisable, quantise, restore, rounded
+from viridian_model.chain.quantisation import is_quantisable, quantise, restore
 from viridian_model.errors import BadDelta
 from viridian_model.merkle import Positions, Rows
 
@@ -103,11 +103,6 @@ def encode(change: Change, encoding: Encoding) -> tuple[bytes, Change]:
     for name, value in change.tensors.items():
         tensors[name] = _put(arrays, f"tensors/{name}", f"scales/{name}", value, encoding)
     return save({name: arrays[name] for name in sorted(arrays)}), Change(served, tensors)
-
-
-def as_served(values: NDArray[Any], encoding: Encoding) -> NDArray[Any]:
-    """Return ``values`` as readers get them in that encoding."""
-    return rounded(values) if encoding == "int8" else values
 
 
 def _put(

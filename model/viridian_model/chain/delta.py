@@ -95,7 +95,7 @@ class Delta:
     payload: bytes
     golden: bytes | None = None
 
-    @property
+    @cached_property
     def safetensors(self) -> bytes:
         """The payload as it was before it was compressed.
 

@@ -15,8 +15,10 @@ def shared_claim(space: Space) -> Iterator[str]:
     """A volume claim that any pod can mount and any user may write to: the ``/tmp`` of one node."""
     name = f"{space.name}-checkpoints"
     space.apply(_volume(space, name), _claim(name))
-    yield name
-    space.tools.kubectl("delete", "persistentvolume", name, "--wait=false", "--ignore-not-found")
+    try:
+        yield name
+    finally:
+        space.tools.kubectl("delete", "persistentvolume", name, "--wait=false", "--ignore-not-found")
 
 
 def _volume(space: Space, name: str) -> Object:

@@ -16,6 +16,7 @@ from pod import DEADLINE, Site
 
 from viridian_model.chain.builder import Selection
 from viridian_model.merkle import LEAF_ROWS
+from viridian_model.publication.links import fetch_manifest
 from viridian_model.store import StoreUnavailable
 from viridian_server.online.table import TableView
 
@@ -124,6 +125,8 @@ def test_blocks_are_repaired_from_every_kind_of_file(
             replica.reaches(trainer.publish().sequence)
         trainer.compact()
         replica.reaches(trainer.publish().sequence)
+        newest = fetch_manifest(trainer.store, "ctr", trainer.publisher.head.chain[-1])  # type: ignore[union-attr]
+        assert newest.payload.compression == ("none" if packing == "plain" else "zlib")
         expected = replica.answers()
         assert (expected == trainer.offline[replica.sequence]) is (packing != "int8"), "int8 rounds"
         for number, kind in enumerate(("truncated block", "bit of a tensor"), start=1):

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from viridian_model.chain.roots import Roots
 from viridian_model.chain.state import ModelState
 from viridian_model.errors import BadDelta
+from viridian_model.publication.follower import Follower
 from viridian_model.publication.head import Head
-from viridian_model.publication.links import BrokenLink, fetch_delta, fetch_manifest
+from viridian_model.publication.links import BrokenLink
 from viridian_model.served import state_of
 from viridian_model.store import Store
 from viridian_trainer.environment import VersionRef
@@ -39,55 +40,46 @@ def is_promoted(standing: Standing, head: Head) -> bool:
     return standing.pending is not None and head.anchor.digest == standing.pending.digest and not head.reason
 
 
-#: Gives the state of the head where a branch, on its way, stands at it.
-Proof = Callable[[Branch], ModelState | None]
+#: Gives what readers of a head have, for a branch that has trained exactly as far; nothing if it cannot be proven.
+Proof = Callable[[Branch, Head], ModelState | None]
 
 
 def replay(
-    branch: Branch, reader: Reader, journal: StepJournal, proof: Proof, anchor: Callable[[str], None]
+    branch: Branch,
+    reader: Reader,
+    journal: StepJournal,
+    head: Head | None,
+    proof: Proof,
+    anchor: Callable[[str], None],
 ) -> ModelState | None:
     """Make all steps of the journal again; gives what readers have, if the steps led there.
 
     Rows that may differ from that state are noted in ``branch.touched``.
     """
-    served = proof(branch)
+
+    def look() -> ModelState | None:
+        if head is None or branch.learner.offsets != head.trained_to:
+            return None
+        return proof(branch, head)
+
+    served = look()
     for step in journal.entries:
         if isinstance(step, Batch):
             branch.train(reader.again(step.to))
         else:
             anchor(step.anchor)
-        served = served or proof(branch)
+        served = served or look()
     _log.info("steps made again", extra={"steps": len(journal.entries), "proven": served is not None})
     return served
 
 
-def proof_by_bits(head: Head | None) -> Proof:
-    """The present weights, if they are exactly what readers of ``head`` have."""
-
-    def proof(branch: Branch) -> ModelState | None:
-        if head is None or branch.learner.offsets != head.trained_to:
-            return None
-        state = state_of(branch.learner.model).copy()
-        if Roots.of(state).root != head.root:
-            return None
-        branch.touched.drain()
-        return state
-
-    return proof
-
-
-def proof_by_offsets(head: Head | None, read: Callable[[Head], ModelState | None]) -> Proof:
-    """What ``read`` finds at the head, if the branch has trained as far: where deltas leave something out or round,
-    readers never have exactly the weights of the trainer.
-    """
-
-    def proof(branch: Branch) -> ModelState | None:
-        if head is None or branch.learner.offsets != head.trained_to:
-            return None
-        branch.touched.add_all()
-        return read(head)
-
-    return proof
+def same_bits(branch: Branch, head: Head) -> ModelState | None:
+    """The present weights, if they are exactly what readers have."""
+    state = state_of(branch.learner.model).copy()
+    if Roots.of(state).root != head.root:
+        return None
+    branch.touched.drain()
+    return state
 
 
 def read_chain(store: Store, chain: str, head: Head, anchor: ModelState) -> ModelState | None:
@@ -99,9 +91,12 @@ def read_chain(store: Store, chain: str, head: Head, anchor: ModelState) -> Mode
     StoreUnavailable, StoreRefused
         If the store does not answer, or says no.
     """
+    follower, root = Follower(store, chain), head.anchor.root
     try:
         for digest in head.chain:
-            anchor.apply(fetch_delta(store, chain, digest, fetch_manifest(store, chain, digest)).change)
+            delta = follower.fetch(digest, root)
+            anchor.apply(delta.change)
+            root = delta.manifest.root
     except (BrokenLink, BadDelta) as error:
         _log.error("the chain cannot be read back: %s", error)
         return None

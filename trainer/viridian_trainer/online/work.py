@@ -28,14 +28,12 @@ from viridian_trainer.online.prequential import Prequential
 from viridian_trainer.online.publication import Pause, Publication, patiently
 from viridian_trainer.online.reader import Reader
 from viridian_trainer.online.recovery import (
-    Proof,
     continues,
     has_reached,
     is_promoted,
-    proof_by_bits,
-    proof_by_offsets,
     read_chain,
     replay,
+    same_bits,
     total,
 )
 from viridian_trainer.online.status import State, Status
@@ -132,8 +130,9 @@ class Work:
         self._read_from_branch()
         if head and is_promoted(standing, head):
             self._adopt()
-        proof = self._proof(saved, head)
-        served = replay(self.branch, self.reader, self._checkpoints.journal, proof, self._write_anchor)
+        exact = self._task.online.selection.is_exact and saved.meta.get("exact", True)
+        proof = same_bits if exact else self._read_back
+        served = replay(self.branch, self.reader, self._checkpoints.journal, head, proof, self._write_anchor)
         if head is not None:
             standing.epoch = head.epoch
         if standing.shadow or standing.catching_up is not None:
@@ -148,12 +147,9 @@ class Work:
             return False
         return True
 
-    def _proof(self, saved: Checkpoint, head: Head | None) -> Proof:
-        if self._task.online.selection.is_exact and saved.meta.get("exact", True):
-            return proof_by_bits(head)
-        return proof_by_offsets(head, self._read_chain)
-
-    def _read_chain(self, head: Head) -> ModelState | None:
+    def _read_back(self, branch: Branch, head: Head) -> ModelState | None:
+        """What readers have, where deltas leave out or round: never exactly the weights of the trainer."""
+        branch.touched.add_all()
         anchor = self._champion(VersionRef(head.anchor.version, head.anchor.digest))
         store, chain = self._store, self._task.chain
         return patiently(lambda: read_chain(store, chain, head, state_of(anchor.model).copy()), self._pause)
