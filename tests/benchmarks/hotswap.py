@@ -1,6 +1,8 @@
 """Hot swaps of 1 % of 1,000,000 × 32 rows through a real Redis: how soon they answer everywhere, what callers notice.
 
-Smaller runs: DELTAS (500), REPLICAS (4), PAIRS (10), REVERTS (200).
+Callers are compared over the same stretch of time in three ways: nothing is published; deltas are published to a store
+that the replica does not follow, so that the trainer takes its share of the machine; the replica swaps.
+Smaller runs: DELTAS (500), REPLICAS (4), ROUNDS (10), REVERTS (200).
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import numpy as np
 import torch
 from tests.benchmarks.large_model import MODEL, LargeTrainer, inputs, make_model, write
 from tests.benchmarks.result import Result
+from tests.benchmarks.trainer_process import TrainerProcess
 from tests.benchmarks.waiting import DEADLINE, until
 from tests.servers.redis_server import RedisServer
 
@@ -33,11 +36,12 @@ from viridian_model.publication.reverting import revert
 from viridian_model.store import open_store
 from viridian_server.online.weights import Weights
 
-DELTAS, REPLICAS, PAIRS, REVERTS = (
+DELTAS, REPLICAS, ROUNDS, REVERTS = (
     int(os.environ.get(name, default))
-    for name, default in (("DELTAS", 500), ("REPLICAS", 4), ("PAIRS", 10), ("REVERTS", 200))
+    for name, default in (("DELTAS", 500), ("REPLICAS", 4), ("ROUNDS", 10), ("REVERTS", 200))
 )
-INTERVAL, PAIR_SECONDS, RATE = 0.25, 10.0, 100.0
+INTERVAL, ROUND_SECONDS, RATE = 0.25, 25.0, 100.0
+NOTHING, UNFOLLOWED, SWAPS = "nothing published", "published elsewhere", "swapping"
 TOKEN = "benchmark"
 
 
@@ -89,27 +93,36 @@ def run() -> Result:
     """Publication to answering on every replica, against staging and flipping a whole bundle."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         root = Path(name)
-        server = RedisServer(root)
-        server.start()
-        stack.callback(server.stop)
-        trainer = LargeTrainer(open_store(server.url, {}), root / "anchor")
-        with replicas(root, server.url, trainer.digest, REPLICAS) as all_of_them:
+        url = stack.enter_context(redis(root / "redis"))
+        trainer = LargeTrainer(open_store(url, {}), root / "anchor")
+        with replicas(root, url, trainer.digest, REPLICAS) as all_of_them:
             live = [slowest(all_of_them, head) for head in every(INTERVAL, DELTAS, trainer)]
-            back = reverts(all_of_them, server.url, trainer)
-        with replicas(root, server.url, trainer.digest, 1) as one:
-            ratios, latencies = pairs(one[0], trainer)
+            back = reverts(all_of_them, url, trainer)
+        p99 = rounds(root)
         whole = stage_and_flip(root, trainer.digest)
     extra = {
         "replicas": float(REPLICAS),
-        "p99 of requests with swaps, ms, median": latencies,
-        "p99 with swaps / without, median of pairs": statistics.median(ratios),
-        "p99 with swaps / without, worst pair": max(ratios),
+        **{f"p99 of requests, {what}, ms, median": 1000 * statistics.median(seconds) for what, seconds in p99.items()},
+        **compared(p99[SWAPS], p99[UNFOLLOWED], UNFOLLOWED),
+        **compared(p99[SWAPS], p99[NOTHING], NOTHING),
         "revert to last replica, ms, worst": 1000 * max(back),
         "revert to last replica, ms, median": 1000 * statistics.median(back),
         **growth_pause(),
     }
     what = f"published to answering on the last of {REPLICAS} replicas, 1 % of 1M x 32"
     return Result(what, "s", live, "stage and flip a whole bundle", whole, extra)
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """URL of a server of its own."""
+    folder.mkdir()
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
 
 
 @contextmanager
@@ -156,38 +169,52 @@ def reverts(all_of_them: list[Replica], url: str, trainer: LargeTrainer) -> list
     return seconds
 
 
-def pairs(replica: Replica, trainer: LargeTrainer) -> tuple[list[float], float]:
-    """p99 of requests at a steady rate with a delta every 250 ms, over that without, run after run."""
-    ratios, with_swaps = [], []
-    for number in range(PAIRS):
-        order = (True, False) if number % 2 else (False, True)
-        found = {swaps: _p99(replica, trainer if swaps else None) for swaps in order}
-        ratios.append(found[True] / found[False])
-        with_swaps.append(1000 * found[True])
-    return ratios, statistics.median(with_swaps)
+def rounds(root: Path) -> dict[str, list[float]]:
+    """p99 of requests at a steady rate, in seconds, by what a trainer does meanwhile; one value for each round."""
+    found: dict[str, list[float]] = {NOTHING: [], UNFOLLOWED: [], SWAPS: []}
+    with ExitStack() as stack:
+        url, other = (stack.enter_context(redis(root / name)) for name in ("followed", "elsewhere"))
+        # processes, so that their work does not hold up the caller
+        followed = stack.enter_context(TrainerProcess(url, root / "followed" / "anchor", INTERVAL))
+        elsewhere = stack.enter_context(TrainerProcess(other, root / "elsewhere" / "anchor", INTERVAL))
+        busy: dict[str, Callable[[], AbstractContextManager[None]]] = {
+            NOTHING: nullcontext,
+            UNFOLLOWED: elsewhere.publishing,
+            SWAPS: followed.publishing,
+        }
+        (replica,) = stack.enter_context(replicas(root, url, followed.digest, 1))
+        for number in range(ROUNDS):
+            order = list(busy)[number % 3 :] + list(busy)[: number % 3]
+            for what in order:
+                with busy[what]():
+                    found[what].append(_p99(replica))
+        swaps = len(replica.swaps)
+        assert swaps > ROUNDS * ROUND_SECONDS / INTERVAL / 2, f"only {swaps} swaps"
+    return found
 
 
-def _p99(replica: Replica, trainer: LargeTrainer | None) -> float:
+def compared(values: list[float], base: list[float], name: str) -> dict[str, float]:
+    """Ratios of values of the same round."""
+    ratios = [value / other for value, other in zip(values, base, strict=True)]
+    return {
+        f"p99, {SWAPS} / {name}, median of rounds": statistics.median(ratios),
+        f"p99, {SWAPS} / {name}, worst round": max(ratios),
+    }
+
+
+def _p99(replica: Replica) -> float:
     """Open loop: a request is sent when it is due, and its time runs from then on."""
     body = json.dumps({"inputs": inputs()})
     connection = http.client.HTTPConnection("127.0.0.1", replica.port, timeout=DEADLINE)
-    stop = threading.Event()
-
-    def publish() -> None:
-        while trainer is not None and not stop.wait(INTERVAL):
-            trainer.publish()
-
-    thread = threading.Thread(target=publish)
-    thread.start()
     seconds, began = [], time.monotonic()
-    for number in range(int(PAIR_SECONDS * RATE)):
+    for number in range(int(ROUND_SECONDS * RATE)):
         due = began + number / RATE
         time.sleep(max(0.0, due - time.monotonic()))
         connection.request("POST", f"/v2/models/{MODEL}/infer", body)
-        assert connection.getresponse().read()
+        response = connection.getresponse()
+        assert response.read()
+        assert response.status == 200
         seconds.append(time.monotonic() - due)
-    stop.set()
-    thread.join()
     return sorted(seconds)[int(len(seconds) * 0.99)]
 
 

@@ -36,21 +36,28 @@ class Found(AssertionError):
 
 
 @dataclass(frozen=True)
+class Path:
+    """What led to a state."""
+
+    name: str
+    before: Path | None = field(default=None, repr=False)
+
+    def names(self) -> list[str]:
+        """All that happened, oldest first."""
+        names: list[str] = []
+        path: Path | None = self
+        while path:
+            names.append(path.name)
+            path = path.before
+        return names[::-1]
+
+
+@dataclass(frozen=True)
 class Node:
-    """A state and the happening that led there."""
+    """A state of the frontier."""
 
     world: World = field(repr=False)
-    name: str
-    before: Node | None = field(default=None, repr=False)
-
-    def path(self) -> list[str]:
-        """Names of all that happened, oldest first."""
-        names: list[str] = []
-        node: Node | None = self
-        while node:
-            names.append(node.name)
-            node = node.before
-        return names[::-1]
+    path: Path
 
 
 @dataclass
@@ -80,7 +87,7 @@ class Search:
             if name == "a hot swap that begins":
                 world.events += 1500
                 world.run(lambda w: w.status.phase is Phase.PREPARING)
-            self._add(Node(world, name))
+            self._add(Node(world, Path(name)))
 
     def run(self, states: int, seconds: float, progress: Callable[[Search], None] | None = None) -> None:
         """Until so many distinct states were seen or so much time has passed.
@@ -98,14 +105,14 @@ class Search:
 
     def _next(self) -> Node:
         """Mostly one of the newest, so that the search gets deep; else any, so that it gets wide."""
-        newest = self.rng.random() < 0.7
-        return self.rng.choice(self.frontier[-_NEWEST:] if newest else self.frontier)
+        size = len(self.frontier)
+        return self.frontier[self.rng.randrange(max(0, size - _NEWEST) if self.rng.random() < 0.7 else 0, size)]
 
     def _expand(self, node: Node) -> None:
         self.steps += 1
         happening = self.rng.choices(*_WEIGHTED)[0]
         world = node.world.clone()
-        child = Node(world, happening.__name__, node)
+        child = Node(world, Path(happening.__name__, node.path))
         try:
             happening(world, self.rng)
             check(world)
@@ -113,7 +120,7 @@ class Search:
                 self.followed += 1
                 ends(world.clone())
         except (AssertionError, LookupError, ValueError) as error:
-            raise Found(f"{type(error).__name__}: {error}\n  " + "\n  ".join(child.path())) from error
+            raise Found(f"{type(error).__name__}: {error}\n  " + "\n  ".join(child.path.names())) from error
 
     def _add(self, node: Node) -> bool:
         world = node.world
@@ -123,12 +130,10 @@ class Search:
         if seen in self.visited:
             return False
         self.visited.add(seen)
-        if len(self.frontier) < FRONTIER:
-            self.frontier.append(node)
-            return True
-        # a random older one gives way, the newest stay at the end
-        self.frontier[self.rng.randrange(FRONTIER)] = self.frontier[-1]
-        self.frontier[-1] = node
+        if len(self.frontier) == FRONTIER:
+            # an older one, so that the newest stay together at the end
+            del self.frontier[self.rng.randrange(FRONTIER - _NEWEST)]
+        self.frontier.append(node)
         return True
 
 
