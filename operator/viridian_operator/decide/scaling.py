@@ -122,14 +122,25 @@ def _give_back(d: Draft, message: str) -> None:
         d.put(active=green_of(d), previous=None)
         finish(d, Phase.FAILED, Reason.SWITCH_FAILED, message)
         return
-    d.put(active=green_of(d), previous=d.status.active)
+    d.put(active=green_of(d), previous=_to_go_back_to(d))
     roll_back(d, Reason.SWITCH_FAILED, message)
 
 
+def _to_go_back_to(d: Draft) -> Revision | None:
+    """The active revision, unless it has lost its pods and the previous one answers, or stood in for it before."""
+    active, previous, intent = d.status.active, d.status.previous, d.update.intent
+    if active is None or previous is None or d.seen.ready_of(active.hash):
+        return active
+    stood_in = intent is not None and intent.source == previous.hash
+    if not stood_in and not d.seen.ready_of(previous.hash):
+        return active
+    deployment = d.seen.deployment_of(previous.hash)
+    d.put_update(standby=deployment.replicas if deployment else 0)
+    return previous
+
+
 def _switched(d: Draft, green: Revision) -> None:
-    blue = d.status.active
-    if d.status.previous and blue and not d.seen.ready_of(blue.hash):
-        blue = d.status.previous  # it stood in for a revision that had lost its pods
+    blue = _to_go_back_to(d)
     if blue and blue.hash == green.hash:
         blue = None
     if replaces(d.update):

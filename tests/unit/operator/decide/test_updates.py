@@ -827,6 +827,52 @@ def test_an_update_that_takes_over_from_a_stand_in_rolls_back_to_it(first: World
     assert first.serving_versions == {"1"}
 
 
+def loses_pods_while_switching(world: World, *versions: str) -> None:
+    """All of 2 crash, 1 stands in while 3 gets ready, 2 is back for the switch; then ``versions`` crash."""
+    more_events(world)
+    world.settle()
+    all_crash(world, "2")
+    more_events(world)
+    world.run(lambda w: w.status.phase is Phase.VERIFYING)
+    assert world.serving_versions == {"1"}
+    for pod in world.pods_of("2"):
+        pod.broken = None
+    world.run(lambda w: w.status.phase is Phase.SWITCHING)
+    assert world.status.active and world.status.previous and world.status.update
+    assert world.status.update.intent and world.status.update.intent.source == world.status.active.hash
+    for version in versions:
+        all_crash(world, version)
+
+
+def test_pods_that_are_lost_in_the_switch_are_still_what_a_rollback_goes_to(first: World) -> None:
+    loses_pods_while_switching(first, "1", "2")
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    assert first.status.previous and first.status.previous.version == "2"
+    assert len(first.pods_of("2")) == 3, "nobody answered, and what had the traffic was dropped for what had not"
+
+
+def test_a_kept_revision_that_answers_stands_by_if_the_other_is_lost_in_the_switch(first: World) -> None:
+    loses_pods_while_switching(first, "2")
+    first.run(lambda w: w.status.phase is Phase.BAKING)
+    assert first.status.previous and first.status.previous.version == "1"
+    first.step()
+    assert len(first.pods_of("1")) == 3
+
+
+def test_a_switch_that_took_over_from_a_stand_in_is_given_back_to_it(first: World) -> None:
+    more_events(first)
+    first.settle()
+    all_crash(first, "2")
+    switched(first)
+    for pod in first.pods.values():
+        pod.lost = pod.lost or pod.version == "3"
+    first.tick(3600)
+    first.step()
+    assert first.status.phase is Phase.ROLLING_BACK
+    assert first.status.previous and first.status.previous.version == "1"
+    assert first.serving_versions == {"1"}
+
+
 def recreate(world: World) -> None:
     world.spec = world.spec.but(rollout=world.spec.rollout.but(capacity="Recreate"))
 
