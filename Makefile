@@ -59,8 +59,10 @@ test-without-nodes: venv
 	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" nice -n 19 $(PY) -m pytest $(WITHOUT_NODES) $(PARALLEL) $(ARGS) &>$(BESIDE) \
 	|| { cat $(BESIDE); exit 1; }
 	@echo; tail -n 1 $(BESIDE)
+# The fault tests mostly wait: two of them at a time, each in a namespace of its own.
 test-cluster: venv
-	@$(SESSION) -- $(PY) -m pytest tests/cluster/loop tests/faults $(ARGS)
+	@$(SESSION) -- sh -c '$(PY) -m pytest tests/cluster/loop "$$@"; loop=$$?; \
+	$(PY) -m pytest tests/faults --numprocesses=2 --dist=worksteal "$$@" && exit $$loop' sh $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(LOCAL) test-packages
 	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)

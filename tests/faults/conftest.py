@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from apiserver import ApiServer
@@ -14,6 +15,7 @@ from redis_server import RedisServer
 
 from faults.proxy import Proxy
 from faults.registry import RegistryProxy
+from faults.sharing import shared
 from faults.timeline import Timeline
 from faults.world import World
 from viridian_demo.commands import CommandFailed, Tools
@@ -21,6 +23,7 @@ from viridian_local.addresses import HOST
 from viridian_operator.api.crd import definition, render
 
 CRD = definition()["metadata"]["name"]
+OPERATOR = ("deployment", "viridian", "-n", SYSTEM)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,24 +41,36 @@ def bare_proxy(apiserver: ApiServer, tmp_path: Path) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def tools() -> Iterator[Tools]:
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     """kubectl for the cluster of KUBECONFIG, with the CRD, and with no operator but those of the tests."""
     kubeconfig = os.environ.get("KUBECONFIG")
     assert kubeconfig, "KUBECONFIG names no cluster: start one with `make cluster-up`, or leave these tests out"
     tools = Tools.find(kubeconfig, os.environ.get("VIRIDIAN_BIN_DIR"))
-    before = tools.kubectl("get", "crd", CRD, "--ignore-not-found", "-o", "name")
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with shared(folder / "cluster", lambda: _taken_over(tools), lambda found: _given_back(tools, found)):
+        yield tools
+
+
+def _taken_over(tools: Tools) -> dict[str, Any]:
+    """Returns what was there before."""
+    crd = tools.kubectl("get", "crd", CRD, "--ignore-not-found", "-o", "name")
     tools.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=render())
     # it is established a moment before it is served
     until(lambda: _served(tools), "the API server serves ModelUpdates", 60)
-    installed = tools.kubectl("get", "deployment", "viridian", "-n", SYSTEM, "--ignore-not-found", "-o", "name").strip()
-    if installed:
+    size = None
+    if tools.kubectl("get", *OPERATOR, "--ignore-not-found", "-o", "name"):
         size = tools.get("deployment", "viridian", SYSTEM)["spec"]["replicas"]
-        tools.kubectl("scale", installed, "-n", SYSTEM, "--replicas=0")
-    yield tools
-    if installed:
-        tools.kubectl("scale", installed, "-n", SYSTEM, f"--replicas={size}")
-    if not before and "PYTEST_XDIST_WORKER" not in os.environ:
-        # whoever installs the chart next would have to take it over; other workers still need it
+        tools.kubectl("scale", *OPERATOR, "--replicas=0")
+    return {"crd": bool(crd), "size": size}
+
+
+def _given_back(tools: Tools, found: dict[str, Any]) -> None:
+    if found["size"] is not None:
+        tools.kubectl("scale", *OPERATOR, f"--replicas={found['size']}")
+    if not found["crd"]:
+        # whoever installs the chart next would have to take it over
         tools.kubectl("delete", "crd", CRD, "--timeout=60s")
 
 
