@@ -65,10 +65,15 @@ def test_a_frozen_leader_writes_nothing_when_it_wakes(world: World, phase: str) 
         succeeded(world, mark)
         assert standby.leads()
         world.timeline.wait(lambda: world.status().get("phase") == "Idle", 60, "nothing is under way")
+        # what is written from now on is not the other one's
+        standby.signal(signal.SIGSTOP)
         calls = len(world.proxy.calls)
-        leader.signal(signal.SIGCONT)
-        assert leader.wait() == 1
-        assert world.proxy.steps(calls) == []
+        try:
+            leader.signal(signal.SIGCONT)
+            assert leader.wait() == 1
+            assert world.proxy.steps(calls) == []
+        finally:
+            standby.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("phase", cells(PHASES))
