@@ -11,7 +11,7 @@ from faults.mischief import Do, Fault, Where
 from faults.oracle import succeeded
 from faults.world import World
 
-LEAN, LONGEST = 5, 50
+LEAN, LONGEST = 3, 50
 #: API requests that change something, of an update without its training part
 MOST = 40
 STEPS = Where(steps=True)

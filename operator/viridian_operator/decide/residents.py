@@ -115,17 +115,19 @@ def _calls(d: Draft, revision: Revision) -> Iterator[Action]:
     for target, group in ((revision, wrong), (candidate, [pod for pod in pods if pod not in wrong])):
         if surplus := [pod for pod in group if _surplus(pod, target)]:
             yield UnstagePods(_ips(surplus))
-        if target is not None and (lacking := _to_load(group, target, one_first=target is candidate)):
+        if target is None:
+            continue
+        lacking = [pod for pod in group if _lacks(pod, target)]
+        if target is candidate and not any(holds(pod, target.digest) for pod in group):
+            lacking = _first_to_load(lacking, all_there=len(lacking) == len(counted(d, revision)))
+        if lacking:
             yield StageVersion(target, _ips(lacking))
 
 
-def _to_load(pods: list[PodView], target: Revision, *, one_first: bool) -> list[PodView]:
-    """Pods that have to be told to load ``target``. A candidate is loaded by one alone before the others do: should it
-    take more memory than there is, that is one pod less and no outage."""
-    lacking = [pod for pod in pods if _lacks(pod, target)]
-    if not one_first or any(holds(pod, target.digest) for pod in pods):
-        return lacking
-    return lacking[:1] if len(lacking) == len(pods) else []
+def _first_to_load(lacking: list[PodView], *, all_there: bool) -> list[PodView]:
+    """A candidate is loaded by one pod alone before the others do: should it take more memory than there is, that is
+    one pod less and no outage. A pod that is not there may be the one."""
+    return lacking[:1] if all_there else []
 
 
 def _can_swap(pod: PodView) -> bool:

@@ -76,6 +76,18 @@ def test_one_pod_loads_the_candidate_before_the_others_do(first: World) -> None:
     assert first.status.phase is Phase.PREPARING
 
 
+def test_the_next_pod_does_not_load_what_the_first_one_may_have_died_of(first: World) -> None:
+    reach(first, Phase.PREPARING)
+    first.run(lambda w: any(pod.staged for pod in w.pods.values()), seconds=0.5)
+    victim = next(pod for pod in first.pods.values() if pod.staged)
+    victim.staged, victim.lost = None, True  # and nobody has said yet of what
+    for _ in range(3):
+        first.step()
+        first.tick(1)
+    assert first.status.phase is Phase.PREPARING
+    assert not any(pod.staged for pod in first.pods.values())
+
+
 def test_intent_then_record_then_flips(first: World) -> None:
     reach(first, Phase.SCALING)
     first.log.clear()
