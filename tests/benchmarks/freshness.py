@@ -25,6 +25,7 @@ from typing import Any
 
 from tests.benchmarks.result import Result
 from tests.benchmarks.waiting import until
+from tests.servers.redis_server import RedisServer
 
 from viridian_model.bundle import read_bundle
 from viridian_model.publication import keys
@@ -39,8 +40,6 @@ from viridian_trainer.spec import Data
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.synthetic import SyntheticConfig, World
 from viridian_trainer.task import train_task
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "servers"))
 
 SERVERS, FIRST = 4, 4000
 RATE, SECONDS = float(os.environ.get("RATE", "100")), float(os.environ.get("SECONDS", "60"))
@@ -74,7 +73,7 @@ def run() -> Result:
     """Freshness of every event at every server."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="viridian-")))
-        redis = stack.enter_context(_redis(folder))
+        redis = stack.enter_context(RedisServer(folder)).url
         source = RedisSource(redis, STREAM, 1)
         version = _champion(folder, source)
         stack.enter_context(_process(_trainer(folder, redis), folder / "trainer.log"))
@@ -111,18 +110,6 @@ def _result(appended: list[float], heads: Timeline, ends: Timeline, asked: list[
             "pairs never served": len(appended) * SERVERS - len(served),
         },
     )
-
-
-@contextmanager
-def _redis(folder: Path) -> Iterator[str]:
-    from redis_server import RedisServer
-
-    server = RedisServer(folder)
-    server.start()
-    try:
-        yield server.url
-    finally:
-        server.stop()
 
 
 def _rows(first: int, count: int) -> Iterator[dict[str, Any]]:

@@ -93,7 +93,7 @@ def run() -> Result:
     """Publication to answering on every replica, against staging and flipping a whole bundle."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         root = Path(name)
-        url = stack.enter_context(redis(root / "redis"))
+        url = stack.enter_context(RedisServer(root / "redis")).url
         trainer = LargeTrainer(open_store(url, {}), root / "anchor")
         with replicas(root, url, trainer.digest, REPLICAS) as all_of_them:
             live = [slowest(all_of_them, head) for head in every(INTERVAL, DELTAS, trainer)]
@@ -111,18 +111,6 @@ def run() -> Result:
     }
     what = f"published to answering on the last of {REPLICAS} replicas, 1 % of 1M x 32"
     return Result(what, "s", live, "stage and flip a whole bundle", whole, extra)
-
-
-@contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """URL of a server of its own."""
-    folder.mkdir()
-    server = RedisServer(folder)
-    server.start()
-    try:
-        yield server.url
-    finally:
-        server.stop()
 
 
 @contextmanager
@@ -173,7 +161,7 @@ def rounds(root: Path) -> dict[str, list[float]]:
     """p99 of requests at a steady rate, in seconds, by what a trainer does meanwhile; one value for each round."""
     found: dict[str, list[float]] = {NOTHING: [], UNFOLLOWED: [], SWAPS: []}
     with ExitStack() as stack:
-        url, other = (stack.enter_context(redis(root / name)) for name in ("followed", "elsewhere"))
+        url, other = (stack.enter_context(RedisServer(root / name)).url for name in ("followed", "elsewhere"))
         # processes, so that their work does not hold up the caller
         followed = stack.enter_context(TrainerProcess(url, root / "followed" / "anchor", INTERVAL))
         elsewhere = stack.enter_context(TrainerProcess(other, root / "elsewhere" / "anchor", INTERVAL))

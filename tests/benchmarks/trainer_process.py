@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.benchmarks.large_model import LargeTrainer
+from tests.benchmarks.waiting import DEADLINE
 
 from viridian_model.store import open_store
 
@@ -24,14 +25,14 @@ class TrainerProcess:
         self._process = context.Process(target=_work, args=(url, folder, interval, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self.digest: str = self._pipe.recv()
+        self.digest: str = self._answer()
 
     def __enter__(self) -> TrainerProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pipe.close()
-        self._process.join()
+        self._process.join(DEADLINE)
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
@@ -39,7 +40,13 @@ class TrainerProcess:
         self._pipe.send("begin")
         yield
         self._pipe.send("end")
-        assert self._pipe.recv() == "ended"
+        assert self._answer() == "ended"
+
+    def _answer(self) -> str:
+        if not self._pipe.poll(DEADLINE):
+            raise TimeoutError("the trainer does not answer")
+        answer: str = self._pipe.recv()
+        return answer
 
 
 def _work(url: str, folder: Path, interval: float, pipe: Connection) -> None:

@@ -36,19 +36,19 @@ class Found(AssertionError):
 
 
 @dataclass(frozen=True)
-class Path:
+class Trace:
     """What led to a state."""
 
     name: str
-    before: Path | None = field(default=None, repr=False)
+    before: Trace | None = field(default=None, repr=False)
 
     def names(self) -> list[str]:
         """All that happened, oldest first."""
         names: list[str] = []
-        path: Path | None = self
-        while path:
-            names.append(path.name)
-            path = path.before
+        trace: Trace | None = self
+        while trace:
+            names.append(trace.name)
+            trace = trace.before
         return names[::-1]
 
 
@@ -57,7 +57,7 @@ class Node:
     """A state of the frontier."""
 
     world: World = field(repr=False)
-    path: Path
+    trace: Trace
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Search:
             if name == "a hot swap that begins":
                 world.events += 1500
                 world.run(lambda w: w.status.phase is Phase.PREPARING)
-            self._add(Node(world, Path(name)))
+            self._add(Node(world, Trace(name)))
 
     def run(self, states: int, seconds: float, progress: Callable[[Search], None] | None = None) -> None:
         """Until so many distinct states were seen or so much time has passed.
@@ -106,13 +106,14 @@ class Search:
     def _next(self) -> Node:
         """Mostly one of the newest, so that the search gets deep; else any, so that it gets wide."""
         size = len(self.frontier)
-        return self.frontier[self.rng.randrange(max(0, size - _NEWEST) if self.rng.random() < 0.7 else 0, size)]
+        oldest = max(0, size - _NEWEST) if self.rng.random() < 0.7 else 0
+        return self.frontier[self.rng.randrange(oldest, size)]
 
     def _expand(self, node: Node) -> None:
         self.steps += 1
         happening = self.rng.choices(*_WEIGHTED)[0]
         world = node.world.clone()
-        child = Node(world, Path(happening.__name__, node.path))
+        child = Node(world, Trace(happening.__name__, node.trace))
         try:
             happening(world, self.rng)
             check(world)
@@ -120,7 +121,7 @@ class Search:
                 self.followed += 1
                 ends(world.clone())
         except (AssertionError, LookupError, ValueError) as error:
-            raise Found(f"{type(error).__name__}: {error}\n  " + "\n  ".join(child.path.names())) from error
+            raise Found(f"{type(error).__name__}: {error}\n  " + "\n  ".join(child.trace.names())) from error
 
     def _add(self, node: Node) -> bool:
         world = node.world

@@ -15,7 +15,7 @@ from redis_server import RedisServer
 
 from faults.proxy import Proxy
 from faults.registry import RegistryProxy
-from faults.sharing import shared
+from faults.sharing import made_once
 from faults.timeline import Timeline
 from faults.world import World
 from viridian_demo.commands import CommandFailed, Tools
@@ -49,7 +49,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    with shared(folder / "cluster", lambda: _taken_over(tools), lambda found: _given_back(tools, found)):
+    with made_once(folder / "cluster", lambda: _taken_over(tools), lambda found: _given_back(tools, found)):
         yield tools
 
 

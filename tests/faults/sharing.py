@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextmanager
-def shared(folder: Path, make: Callable[[], Any], undo: Callable[[Any], None]) -> Iterator[None]:
+def made_once(folder: Path, make: Callable[[], Any], undo: Callable[[Any], None]) -> Iterator[None]:
     """``make`` returns what ``undo`` has to know, as JSON allows it; ``folder`` is the same for all processes."""
     folder.mkdir(exist_ok=True)
     with _users(folder) as state:

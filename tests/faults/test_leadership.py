@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -65,8 +66,10 @@ def test_a_frozen_leader_writes_nothing_when_it_wakes(world: World, phase: str) 
         succeeded(world, mark)
         assert standby.leads()
         world.timeline.wait(lambda: world.status().get("phase") == "Idle", 60, "nothing is under way")
-        # what is written from now on is not the other one's
+        # what is written from now on is not the other one's: what that sent has arrived before this call
         standby.signal(signal.SIGSTOP)
+        through_proxy = replace(world.space.tools, kubeconfig=str(world.proxy.kubeconfig))
+        through_proxy.kubectl("get", "lease", LEASE, "-n", world.space.name)
         calls = len(world.proxy.calls)
         try:
             leader.signal(signal.SIGCONT)

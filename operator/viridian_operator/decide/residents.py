@@ -115,19 +115,19 @@ def _calls(d: Draft, revision: Revision) -> Iterator[Action]:
     for target, group in ((revision, wrong), (candidate, [pod for pod in pods if pod not in wrong])):
         if surplus := [pod for pod in group if _surplus(pod, target)]:
             yield UnstagePods(_ips(surplus))
-        if target is None:
-            continue
-        lacking = [pod for pod in group if _lacks(pod, target)]
-        if target is candidate and not any(holds(pod, target.digest) for pod in group):
-            lacking = _first_to_load(lacking, all_there=len(lacking) == len(counted(d, revision)))
-        if lacking:
+        alone_among = len(counted(d, revision)) if target is candidate else 0
+        if target is not None and (lacking := _to_load(group, target, alone_among)):
             yield StageVersion(target, _ips(lacking))
 
 
-def _first_to_load(lacking: list[PodView], *, all_there: bool) -> list[PodView]:
-    """A candidate is loaded by one pod alone before the others do: should it take more memory than there is, that is
-    one pod less and no outage. A pod that is not there may be the one."""
-    return lacking[:1] if all_there else []
+def _to_load(pods: list[PodView], target: Revision, alone_among: int) -> list[PodView]:
+    """Pods that have to be told to load ``target``. A candidate is loaded by one alone before the others of
+    ``alone_among`` do: should it take more memory than there is, that is one pod less and no outage. A pod that is not
+    there may be the one."""
+    lacking = [pod for pod in pods if _lacks(pod, target)]
+    if not alone_among or any(holds(pod, target.digest) for pod in pods):
+        return lacking
+    return lacking[:1] if len(lacking) == alone_among else []
 
 
 def _can_swap(pod: PodView) -> bool:

@@ -122,17 +122,19 @@ def _give_back(d: Draft, message: str) -> None:
         d.put(active=green_of(d), previous=None)
         finish(d, Phase.FAILED, Reason.SWITCH_FAILED, message)
         return
-    d.put(active=green_of(d), previous=_to_go_back_to(d))
+    d.put(active=green_of(d), previous=_choose_standby(d))
     roll_back(d, Reason.SWITCH_FAILED, message)
 
 
-def _to_go_back_to(d: Draft) -> Revision | None:
-    """The active revision, unless it has lost its pods and the previous one answers, or stood in for it before."""
+def _choose_standby(d: Draft) -> Revision | None:
+    """What a rollback goes to: the active revision, unless it has lost its pods and the previous one answers, or had
+    the traffic in its place. The size of one that had not is recorded; that of the other was before the switch."""
     active, previous, intent = d.status.active, d.status.previous, d.update.intent
     if active is None or previous is None or d.seen.ready_of(active.hash):
         return active
-    stood_in = intent is not None and intent.source == previous.hash
-    if not stood_in and not d.seen.ready_of(previous.hash):
+    if intent is not None and intent.source == previous.hash:
+        return previous
+    if not d.seen.ready_of(previous.hash):
         return active
     deployment = d.seen.deployment_of(previous.hash)
     d.put_update(standby=deployment.replicas if deployment else 0)
@@ -140,7 +142,7 @@ def _to_go_back_to(d: Draft) -> Revision | None:
 
 
 def _switched(d: Draft, green: Revision) -> None:
-    blue = _to_go_back_to(d)
+    blue = _choose_standby(d)
     if blue and blue.hash == green.hash:
         blue = None
     if replaces(d.update):

@@ -403,12 +403,8 @@ def test_two_writers_that_are_killed_at_random_never_fork_the_chain_on_a_volume(
 
 
 def test_two_writers_that_are_killed_at_random_never_fork_the_chain_in_redis(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path)
-    server.start()
-    try:
+    with RedisServer(tmp_path) as server:
         killed_writers(server.url, {}, tmp_path, rounds=3, seed=2)
-    finally:
-        server.stop()
 
 
 @pytest.mark.thorough

@@ -18,7 +18,5 @@ async def redis(shared_redis: RedisServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 def own_redis(tmp_path) -> Iterator[RedisServer]:
     """One that the test may stop."""
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path) as server:
+        yield server

@@ -81,17 +81,13 @@ async def test_a_server_that_is_not_there() -> None:
 
 
 async def test_credentials(tmp_path) -> None:
-    server = RedisServer(tmp_path, "--requirepass", "s3cret")
-    server.start()
-    try:
+    with RedisServer(tmp_path, "--requirepass", "s3cret") as server:
         assert (await heads(server.url, password="s3cret")).total == 0
         with pytest.raises(Unauthorized) as caught:
             await heads(server.url, password="wrong-s3cret")
         assert "s3cret" not in caught.value.message
         with pytest.raises(Unauthorized):
             await heads(server.url)
-    finally:
-        server.stop()
 
 
 def test_a_source_never_shows_its_password() -> None:
