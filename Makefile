@@ -19,8 +19,7 @@ ARGS ?=
 KEEP ?=
 NEEDS_CLUSTER := rollback
 PARALLEL := --numprocesses=auto --maxprocesses=4 --dist=worksteal
-WITHOUT_NODES := tests/unit tests/chart
-BESIDE := build/tests-without-nodes.log
+WITHOUT_NODES := tests/unit tests/chart tests/cluster/api
 SESSION := $(LOCAL) session $(if $(KEEP),--keep)
 
 .PHONY: help
@@ -47,21 +46,14 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 	@$(PY) -m viridian_demo --data $(DATA)
 
 .PHONY: test test-unit test-faults test-kills bench explore
-test: venv ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
-	@$(LOCAL) test-packages
-	@$(LOCAL) bindir >/dev/null
-	@$(MAKE) --jobs=2 --keep-going test-without-nodes test-cluster
-# Beside the cluster part, which mostly waits. Operators that must renew a Lease in time run like everything else, the rest
-# at the lowest priority, so that it disturbs nobody's measurements. Pytest's 5, nothing selected by ARGS, is no failure.
+test: ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
+	@$(MAKE) --keep-going test-without-nodes test-cluster
+# One part after the other: what keeps all processors busy would hold up what must answer in time. Pytest's 5, nothing
+# selected by ARGS, is no failure.
 .PHONY: test-without-nodes test-cluster
 test-without-nodes: venv
-	@mkdir -p $(dir $(BESIDE))
-	@echo "Beside the cluster part run tests/cluster/api $(WITHOUT_NODES): $(BESIDE)"
-	@export VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)"; failed=0; \
-	$(PY) -m pytest tests/cluster/api $(PARALLEL) $(ARGS) &>$(BESIDE) || [ $$? = 5 ] || failed=1; \
-	nice -n 19 $(PY) -m pytest $(WITHOUT_NODES) $(PARALLEL) $(ARGS) &>>$(BESIDE) || [ $$? = 5 ] || failed=1; \
-	[ $$failed = 0 ] || { cat $(BESIDE); exit 1; }
-	@echo; grep -E '^=+ .* in [0-9.]+s' $(BESIDE)
+	@$(LOCAL) test-packages
+	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) -m pytest $(WITHOUT_NODES) $(PARALLEL) $(ARGS) || [ $$? = 5 ]
 # The fault tests mostly wait: two of them at a time, each in a namespace of its own.
 test-cluster: venv
 	@$(SESSION) -- sh -c '$(PY) -m pytest tests/cluster/loop "$$@" || [ $$? = 5 ]; loop=$$?; \
