@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from viridian_model.ids import FREED, OOV_HASH, IdIndex, hash_ids
+from viridian_model.chain.change import FREED
+from viridian_model.ids import OOV_HASH, IdIndex, hash_ids
 
 NOISE = 0.01
 """Half width of the uniform noise on new rows."""
@@ -31,7 +32,7 @@ class ExpandableEmbedding(nn.Module):
     Row 0 answers for every unknown id; `refresh_oov` sets it to the mean of the others before an export. A
     new row starts as row 0 plus small noise that depends on the id and the table name only, so that its value
     does not depend on the order in which ids arrive. An evicted row holds zeros and the hash
-    `viridian_model.ids.FREED` until the next new id gets it; all other rows stay where they are. Capacity at
+    `viridian_model.chain.change.FREED` until the next new id gets it; all other rows stay where they are. Capacity at
     least doubles when it is short; ``weight`` is another `nn.Parameter` then, and `viridian_model.growth` takes
     the optimizer along.
 

@@ -15,11 +15,10 @@ import xxhash
 from numpy.typing import NDArray
 from torch import Tensor
 
+from viridian_model.chain.change import FREED
+
 OOV_HASH = 0
 """Stands for "no known id"; it belongs to row 0 of every table and no value ever hashes to it."""
-
-FREED = -(1 << 63)
-"""Stands where an id has lost its row, until the row is given to another; no value ever hashes to it."""
 
 _MERGE_AT = 1024
 

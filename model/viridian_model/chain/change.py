@@ -18,7 +18,7 @@ from viridian_model.merkle import Positions, Rows
 Encoding = Literal["fp32", "int8"]
 
 FREED = -(1 << 63)
-"""Id of a row that belongs to nobody; the same as in `viridian_model.ids`."""
+"""Stands where an id has lost its row, until the row is given to another; no value ever hashes to it."""
 
 
 @dataclass(frozen=True)

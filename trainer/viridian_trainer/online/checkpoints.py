@@ -98,9 +98,7 @@ class Checkpoints:
     @property
     def scratch(self) -> Path:
         """Where versions of the registry are downloaded to."""
-        path = self._store.directory / "scratch"
-        path.mkdir(exist_ok=True)
-        return path
+        return self._store.directory / "scratch"
 
     @property
     def holder(self) -> str:

@@ -11,6 +11,7 @@ from viridian_trainer.environment import OnlineInput
 from viridian_trainer.errors import BadConfig
 from viridian_trainer.eventlog import EventLog
 from viridian_trainer.online.anchors import Anchors
+from viridian_trainer.online.champions import Champions
 from viridian_trainer.online.checkpoints import Checkpoints
 from viridian_trainer.online.desk import Desk
 from viridian_trainer.online.judging import Judge, LocalJudge, OperatorJudge
@@ -60,7 +61,8 @@ def train_online(
     publisher = Publisher(store, task.chain, checkpoints.holder, ttl=lease)
     publication = Publication(publisher, task.model_name, task.online.selection, stop.pause, lease)
     desk = Desk(anchors, store, versions, judge)
-    work = Work(task, log, store, versions, checkpoints, publication, desk, anchors, status, prequential, stop.pause)
+    champions = Champions(task, store, versions, anchors, checkpoints.scratch, stop.pause)
+    work = Work(task, log, store, champions, checkpoints, publication, desk, anchors, status, prequential, stop.pause)
     try:
         OnlineTrainer(task, log, work, stop).run()
     finally:

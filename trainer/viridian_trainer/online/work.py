@@ -8,20 +8,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from viridian_model.bundle import Bundle
 from viridian_model.chain.state import ModelState
-from viridian_model.errors import BundleError
-from viridian_model.publication.anchors import fetch_anchor, put_anchor
+from viridian_model.publication.anchors import put_anchor
 from viridian_model.publication.head import Head
 from viridian_model.served import state_of
-from viridian_model.store import Absent, Store
-from viridian_trainer.download import fetch_bundle
+from viridian_model.store import Store
 from viridian_trainer.environment import OnlineInput, VersionRef
 from viridian_trainer.errors import BadConfig, BadData, LogUnreachable
 from viridian_trainer.eventlog import Entry, EventLog
 from viridian_trainer.online.anchors import Anchors, Written
 from viridian_trainer.online.branch import Branch
 from viridian_trainer.online.champion import Champion
+from viridian_trainer.online.champions import Champions
 from viridian_trainer.online.checkpoints import Checkpoints, Standing
 from viridian_trainer.online.desk import Answer, Desk
 from viridian_trainer.online.prequential import Prequential
@@ -34,10 +32,8 @@ from viridian_trainer.online.recovery import (
     read_chain,
     replay,
     same_bits,
-    total,
 )
 from viridian_trainer.online.status import State, Status
-from viridian_trainer.registry import Registry, VersionMissing
 from viridian_trainer.spec import model_spec, split_config
 from viridian_trainer.training.checkpoint import Checkpoint
 from viridian_trainer.training.train import make_deterministic
@@ -62,7 +58,7 @@ class Work:
         task: OnlineInput,
         log: EventLog,
         store: Store,
-        versions: Registry,
+        champions: Champions,
         checkpoints: Checkpoints,
         publication: Publication,
         desk: Desk,
@@ -72,9 +68,7 @@ class Work:
         pause: Pause,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if task.parent is None:
-            raise BadConfig("online training starts from a champion")
-        self._task, self._parent, self._log, self._store, self._versions = task, task.parent, log, store, versions
+        self._task, self._log, self._store, self._champions = task, log, store, champions
         self._checkpoints, self._publication, self._desk = checkpoints, publication, desk
         self._anchors, self._status, self._prequential, self._clock = anchors, status, prequential, clock
         self._pause = pause
@@ -114,7 +108,7 @@ class Work:
         standing = Standing.load(saved.meta["standing"]) if saved else None
         if standing:
             self._known, self._reverts = standing.known, standing.reverts
-        if saved and standing and continues(standing, head, self._parent):
+        if saved and standing and continues(standing, head, self._champions.named):
             if self._restore(saved, standing, head):
                 self.begun = True
                 return
@@ -125,7 +119,7 @@ class Work:
     def _restore(self, saved: Checkpoint, standing: Standing, head: Head | None) -> bool:
         """Make the steps since the checkpoint again; false if that does not lead to what readers have."""
         self.standing = standing
-        self.branch = self._new_branch(self._champion(VersionRef(*standing.champion)))
+        self.branch = self._new_branch(self._champions.get(VersionRef(*standing.champion)))
         self.branch.load_state(saved.tensors, saved.meta["branch"])
         self._read_from_branch()
         if head and is_promoted(standing, head):
@@ -150,17 +144,17 @@ class Work:
     def _read_back(self, branch: Branch, head: Head) -> ModelState | None:
         """What readers have, where deltas leave out or round: never exactly the weights of the trainer."""
         branch.touched.add_all()
-        anchor = self._champion(VersionRef(head.anchor.version, head.anchor.digest))
+        anchor = self._champions.get(VersionRef(head.anchor.version, head.anchor.digest))
         store, chain = self._store, self._task.chain
         return patiently(lambda: read_chain(store, chain, head, state_of(anchor.model).copy()), self._pause)
 
     def _branch_off(self, head: Head | None) -> None:
         """Go back to the champion and train on from where it ended; what readers have is left to them for now."""
-        champion = self._base(head)
+        champion = self._champions.base(head, self._known)
         shadow = head is not None and bool(head.reason) and champion.bundle.digest == head.anchor.digest
         self.branch = self._new_branch(champion)
         self._read_from_branch()
-        self._known = list(dict.fromkeys([*self._known, self._parent.digest, champion.bundle.digest]))
+        self._known = list(dict.fromkeys([*self._known, self._champions.named.digest, champion.bundle.digest]))
         self._reverts += shadow
         self.standing = Standing(
             epoch=head.epoch if head else 0,
@@ -190,35 +184,6 @@ class Work:
                 "run a Full update, or undo the change"
             )
         return Branch(self._task, self._config, champion, self._prequential, self._log)
-
-    def _base(self, head: Head | None) -> Champion:
-        """The anchor of the head, or the champion that was named, if that is news and was trained further."""
-        if head is None or head.anchor.digest == self._parent.digest:
-            return self._champion(self._parent)
-        served = self._champion(VersionRef(head.anchor.version, head.anchor.digest))
-        if self._parent.digest in self._known:
-            return served
-        named = self._champion(self._parent)
-        further = total(named.bundle.manifest.trained_to) > total(served.bundle.manifest.trained_to)
-        return named if further else served
-
-    def _champion(self, ref: VersionRef) -> Champion:
-        """A version, from this machine, the store or the registry, whichever has it first."""
-        path = self._anchors.path(ref.digest)
-        try:
-            if not path.exists():
-                patiently(lambda: fetch_anchor(self._store, self._task.chain, ref.digest, path), self._pause)
-            return Champion(ref.version, self._anchors.bundle(ref.digest))
-        except Absent:
-            return Champion(ref.version, self._registered(ref))
-        except BundleError as error:
-            raise BadData(f"the bundle of version {ref.version} cannot be used: {error.message}") from error
-
-    def _registered(self, ref: VersionRef) -> Bundle:
-        try:
-            return fetch_bundle(self._versions, self._task.model_name, ref, self._checkpoints.scratch)
-        except VersionMissing as error:
-            raise BadData(f"the champion cannot be read: {error}") from error
 
     # Training and publishing
 
