@@ -31,6 +31,7 @@ def create_cgroups() -> None:
     for root in cgroup_roots():
         root.mkdir(exist_ok=True)
         _initialise_cpuset(root)
+        weigh(root)
 
 
 def _initialise_cpuset(root: Path) -> None:
@@ -40,6 +41,20 @@ def _initialise_cpuset(root: Path) -> None:
         with contextlib.suppress(OSError):
             if own.exists() and not own.read_text().strip():
                 own.write_text((root.parent / name).read_text())
+
+
+def weigh(root: Path) -> None:
+    """Let all pods below ``root`` together weigh as much as two busy threads for each processor.
+
+    The kubelet's groups are weighed by the number of processors, but only within this one, which by itself would count
+    like a single thread beside etcd, the API server and everything else on the machine: pods would get next to nothing
+    as soon as it is busy, unlike on a node, where the group of the pods stands beside one of all services.
+    """
+    threads = 2 * (os.cpu_count() or 1)
+    for name, one_thread in (("cpu.shares", 1024), ("cpu.weight", 100)):
+        with contextlib.suppress(OSError):
+            if (root / name).exists():
+                (root / name).write_text(str(threads * one_thread))
 
 
 def kill_containers(seconds: float = 15) -> int:

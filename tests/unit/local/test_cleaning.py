@@ -1,8 +1,11 @@
 """Cleaning takes away what the cluster made, and nothing else."""
 
+import os
 from pathlib import Path
 
-from viridian_local.leftovers import is_shim, mounts_below
+import pytest
+
+from viridian_local.leftovers import is_shim, mounts_below, weigh
 from viridian_local.network import without_our_rules
 from viridian_local.paths import Paths
 
@@ -49,3 +52,11 @@ def test_only_shims_of_our_containerd_are_ours() -> None:
     assert not is_shim([*shim, "/run/containerd/containerd.sock"], PATHS)
     assert not is_shim(["vim", "/run/viridian-local/containerd/containerd.sock"], PATHS)
     assert not is_shim([], PATHS)
+
+
+@pytest.mark.parametrize(("name", "one_thread"), [("cpu.shares", 1024), ("cpu.weight", 100)])
+def test_pods_are_not_outweighed_by_busy_threads_of_the_machine(tmp_path: Path, name: str, one_thread: int) -> None:
+    (tmp_path / name).write_text(str(one_thread))  # what the system gives to a new group
+    weigh(tmp_path)
+    assert int((tmp_path / name).read_text()) > (os.cpu_count() or 1) * one_thread
+    assert [each.name for each in tmp_path.iterdir()] == [name], "nothing that the system does not offer"
