@@ -26,9 +26,8 @@ def job(code: int) -> dict[str, Any]:
     return {"name": "smoke", "job": {"deadline": "30s", "template": {"spec": {"containers": [container]}}}}
 
 
-@pytest.mark.parametrize(
-    "check", [pytest.param(latency(5000), id="latency"), pytest.param(job(0), id="job", marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("check", [pytest.param(latency(5000), id="latency"), pytest.param(job(0), id="job")])
 def test_a_check_that_passes_promotes(world: World, check: dict[str, Any]) -> None:
     world.settled()
     world.apply(rollout={**PATIENT, "healthChecks": [check]})

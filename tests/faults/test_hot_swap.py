@@ -17,11 +17,12 @@ from faults.manifests import REPLICAS
 from faults.measuring import record_value
 from faults.mischief import Do, Fault
 from faults.oracle import invariants, jobs, no_request_lost, since, switches, unharmed, versions
-from faults.test_sweep import STEPS, _spread, pytest_generate_tests
+from faults.test_sweep import STEPS, around_the_switch, pytest_generate_tests
 from faults.world import LIMIT, Mark, World
 from viridian_operator.api.names import REVISION, serves
 
 __all__ = ["pytest_generate_tests"]
+LEAN_PLACES = {"middle": 0.5}
 SWAP = {"capacity": "HotSwap"}
 
 
@@ -127,8 +128,8 @@ def test_no_pod_starts_and_no_request_is_lost(swapping: World) -> None:
     record_value("hot-swap-switch", "s", seconds, "intent in status to all pods proven on the new version")
 
 
-def test_killed_after_a_write(swapping: World, writes: list[Call], place: int | tuple[int, int]) -> None:
-    number = place if isinstance(place, int) else _spread(writes, *place)
+def test_killed_after_a_write(swapping: World, writes: list[Call], place: int | float) -> None:
+    number = place if isinstance(place, int) else around_the_switch(writes, place)
     if number > len(writes):
         pytest.skip(f"a hot swap has {len(writes)} writes")
     fault = Fault(Do.HOLD, STEPS, nth=number)
@@ -142,6 +143,7 @@ def test_killed_after_a_write(swapping: World, writes: list[Call], place: int | 
     swapped(swapping, mark)
 
 
+@pytest.mark.thorough
 def test_a_pod_that_is_lost_between_stage_and_flip_is_waited_for(swapping: World) -> None:
     swapping.settled()
     swapping.apply(rollout={**SWAP, "approval": {"mode": "Manual"}})
@@ -175,6 +177,7 @@ def test_wrong_answers_after_the_flip_go_back_at_once(swapping: World) -> None:
     assert record["digest"] in {each["digest"] for each in swapping.status()["quarantine"]}
 
 
+@pytest.mark.thorough
 def test_one_that_crashes_while_it_bakes_comes_back_with_the_old_version(swapping: World) -> None:
     swapping.settled()
     mark = swapping.update()
@@ -204,6 +207,7 @@ def test_out_of_memory_while_it_loads_costs_one_pod(swapping: World) -> None:
     serving(swapping, mark.status["active"]["digest"])
 
 
+@pytest.mark.thorough
 def test_an_edited_record_is_restored(swapping: World) -> None:
     swapping.settled()
     mark, name = swapping.mark(), serves(swapping.status()["active"]["deployment"])

@@ -29,7 +29,7 @@ AFTER_THE_SWITCH = [
 NEVER_READY = [
     pytest.param({"crash": True}, "CrashLoop", id="crash-in-load"),
     pytest.param({"oom": True}, "OutOfMemory", id="out-of-memory-in-load", marks=pytest.mark.thorough),
-    pytest.param({"digest": "sha256:other"}, "IdentityMismatch", id="wrong-digest"),
+    pytest.param({"digest": "sha256:other"}, "IdentityMismatch", id="wrong-digest", marks=pytest.mark.thorough),
 ]
 
 

@@ -11,7 +11,9 @@ from faults.mischief import Do, Fault, Where
 from faults.oracle import succeeded
 from faults.world import World
 
-LEAN, LONGEST = 3, 50
+LONGEST = 50
+#: how far from the first to the last write around the switch the lean run kills
+LEAN_PLACES = {"first": 0.0, "middle": 0.5, "last": 1.0}
 #: API requests that change something, of an update without its training part
 MOST = 40
 STEPS = Where(steps=True)
@@ -26,7 +28,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if metafunc.config.getoption("--sweep") == "all":
             places: list[Any] = [pytest.param(number, id=f"write-{number:02}") for number in range(1, LONGEST + 1)]
         else:
-            places = [pytest.param((part, LEAN), id=f"{part}-of-{LEAN}-around-the-switch") for part in range(LEAN)]
+            lean = metafunc.module.LEAN_PLACES.items()
+            places = [pytest.param(share, id=f"{name}-around-the-switch") for name, share in lean]
         metafunc.parametrize("place", places)
 
 
@@ -44,8 +47,8 @@ def test_an_undisturbed_update_needs_few_writes(writes: list[Call]) -> None:
     assert len(rollout) <= MOST, rollout
 
 
-def test_killed_after_a_write(world: World, writes: list[Call], place: int | tuple[int, int]) -> None:
-    number = place if isinstance(place, int) else _spread(writes, *place)
+def test_killed_after_a_write(world: World, writes: list[Call], place: int | float) -> None:
+    number = place if isinstance(place, int) else around_the_switch(writes, place)
     if number > len(writes):
         pytest.skip(f"an update has {len(writes)} writes")
     fault = Fault(Do.HOLD, STEPS, nth=number)
@@ -59,7 +62,7 @@ def test_killed_after_a_write(world: World, writes: list[Call], place: int | tup
     succeeded(world, mark)
 
 
-def _spread(writes: list[Call], part: int, parts: int) -> int:
-    """A write around the switch, these being spread evenly."""
+def around_the_switch(writes: list[Call], share: float) -> int:
+    """Number of the write that is so far from the first to the last one around the switch."""
     around = [number for number, call in enumerate(writes, 1) if call.phase in AROUND_THE_SWITCH]
-    return around[part * (len(around) - 1) // (parts - 1)]
+    return around[int(share * (len(around) - 1))]
