@@ -25,7 +25,13 @@ def components(paths: Paths, binaries: Path) -> list[Component]:
     return [
         Component("containerd", _containerd(paths), lambda: probes.containerd(paths)),
         Component("etcd", _etcd(paths, binaries), lambda: probes.etcd(paths)),
-        Component("kube-apiserver", _api_server(paths, binaries), lambda: probes.api("/readyz"), seconds=120),
+        Component(
+            "kube-apiserver",
+            _api_server(paths, binaries),
+            lambda: probes.api("/readyz"),
+            seconds=120,
+            env={"GOGC": "300"},  # collects garbage a third as often, which was half of its work, for 400 MB more
+        ),
         Component(
             "kube-controller-manager",
             _controller_manager(paths, binaries),
