@@ -48,16 +48,16 @@ demo: venv ## the whole loop once, for real, with users who must not notice (DAT
 .PHONY: test test-unit test-faults test-kills bench explore
 test: ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
 	@$(MAKE) --keep-going test-without-nodes test-cluster
-# One part after the other: what keeps all processors busy would hold up what must answer in time. Pytest's 5, nothing
-# selected by ARGS, is no failure.
+# One part after the other, and one test of a cluster at a time: what keeps all processors busy would hold up what must
+# answer in time. Pytest's 5, nothing selected by ARGS, is no failure.
 .PHONY: test-without-nodes test-cluster
 test-without-nodes: venv
 	@$(LOCAL) test-packages
 	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) -m pytest $(WITHOUT_NODES) $(PARALLEL) $(ARGS) || [ $$? = 5 ]
-# The fault tests mostly wait: two of them at a time, each in a namespace of its own.
+# In two runs, since the loop tests want the chart's operator and the fault tests none but their own.
 test-cluster: venv
 	@$(SESSION) -- sh -c '$(PY) -m pytest tests/cluster/loop "$$@" || [ $$? = 5 ]; loop=$$?; \
-	$(PY) -m pytest tests/faults --numprocesses=2 --dist=worksteal "$$@" || [ $$? = 5 ] && exit $$loop' sh $(ARGS)
+	$(PY) -m pytest tests/faults "$$@" || [ $$? = 5 ] && exit $$loop' sh $(ARGS)
 test-faults: venv ## every cell of the fault matrix, a kill after every write (takes hours); measures in build/benchmarks
 	@$(LOCAL) test-packages
 	@$(SESSION) -- $(PY) -m pytest tests/faults -m "" --sweep=all $(ARGS)

@@ -125,7 +125,7 @@ def _start(paths: Paths, binaries: Path) -> None:
 
 
 def _launch(paths: Paths, component: Component) -> None:
-    processes.start(paths.pids, paths.logs, component.name, component.command, component.env)
+    processes.start(paths.pids, paths.logs, component.name, component.command)
 
 
 def _await(paths: Paths, component: Component) -> None:

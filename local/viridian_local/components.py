@@ -1,7 +1,7 @@
 """The components in the order of their start: what to run, and how to see that it works."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from viridian_local import addresses as at
@@ -17,7 +17,6 @@ class Component:
     command: list[str]
     ready: Callable[[], bool]
     seconds: float = 60
-    env: dict[str, str] = field(default_factory=dict)
 
 
 def components(paths: Paths, binaries: Path) -> list[Component]:
@@ -25,13 +24,7 @@ def components(paths: Paths, binaries: Path) -> list[Component]:
     return [
         Component("containerd", _containerd(paths), lambda: probes.containerd(paths)),
         Component("etcd", _etcd(paths, binaries), lambda: probes.etcd(paths)),
-        Component(
-            "kube-apiserver",
-            _api_server(paths, binaries),
-            lambda: probes.api("/readyz"),
-            seconds=120,
-            env={"GOGC": "300"},  # collects garbage a third as often, which was half of its work, for 400 MB more
-        ),
+        Component("kube-apiserver", _api_server(paths, binaries), lambda: probes.api("/readyz"), seconds=120),
         Component(
             "kube-controller-manager",
             _controller_manager(paths, binaries),

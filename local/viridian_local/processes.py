@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Recorded:
     pid: int
 
 
-def start(pids: Path, logs: Path, name: str, command: list[str], env: Mapping[str, str] | None = None) -> None:
+def start(pids: Path, logs: Path, name: str, command: list[str]) -> None:
     """Start ``command`` in a session of its own, its output appended to ``logs/NAME.log``."""
     pids.mkdir(parents=True, exist_ok=True)
     logs.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,6 @@ def start(pids: Path, logs: Path, name: str, command: list[str], env: Mapping[st
     with (logs / f"{name}.log").open("ab") as log:
         subprocess.Popen(
             ["/bin/sh", "-c", _WRAPPER, str(pids / f"{name}.pid"), *command],
-            env={**os.environ, **(env or {})},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,
