@@ -21,7 +21,7 @@ from viridian_trainer.registry import Registry, VersionMissing
 
 
 class Champions:
-    """Finds the version that online training starts from; ``scratch`` is a folder for downloads, made when it is needed."""
+    """Finds the version that online training starts from; ``scratch`` is a folder for downloads, made when needed."""
 
     def __init__(
         self, task: OnlineInput, store: Store, versions: Registry, anchors: Anchors, scratch: Path, pause: Pause
