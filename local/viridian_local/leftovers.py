@@ -51,10 +51,9 @@ def weigh(root: Path) -> None:
     as soon as it is busy, unlike on a node, where the group of the pods stands beside one of all services.
     """
     threads = 2 * (os.cpu_count() or 1)
-    for name, one_thread in (("cpu.shares", 1024), ("cpu.weight", 100)):
-        with contextlib.suppress(OSError):
-            if (root / name).exists():
-                (root / name).write_text(str(threads * one_thread))
+    for name, one_thread, most in (("cpu.shares", 1024, 262144), ("cpu.weight", 100, 10000)):
+        if (root / name).exists():
+            (root / name).write_text(str(min(threads * one_thread, most)))
 
 
 def kill_containers(seconds: float = 15) -> int:

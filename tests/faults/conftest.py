@@ -15,7 +15,6 @@ from redis_server import RedisServer
 
 from faults.proxy import Proxy
 from faults.registry import RegistryProxy
-from faults.sharing import made_once
 from faults.timeline import Timeline
 from faults.world import World
 from viridian_demo.commands import CommandFailed, Tools
@@ -41,16 +40,14 @@ def bare_proxy(apiserver: ApiServer, tmp_path: Path) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
+def tools() -> Iterator[Tools]:
     """kubectl for the cluster of KUBECONFIG, with the CRD, and with no operator but those of the tests."""
     kubeconfig = os.environ.get("KUBECONFIG")
     assert kubeconfig, "KUBECONFIG names no cluster: start one with `make cluster-up`, or leave these tests out"
     tools = Tools.find(kubeconfig, os.environ.get("VIRIDIAN_BIN_DIR"))
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with made_once(folder / "cluster", lambda: _taken_over(tools), lambda found: _given_back(tools, found)):
-        yield tools
+    found = _taken_over(tools)
+    yield tools
+    _given_back(tools, found)
 
 
 def _taken_over(tools: Tools) -> dict[str, Any]:
