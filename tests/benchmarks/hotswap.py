@@ -34,6 +34,7 @@ from viridian_model.chain.change import TableChange
 from viridian_model.publication.head import Head
 from viridian_model.publication.reverting import revert
 from viridian_model.store import open_store
+from viridian_server.__main__ import SWITCH_SECONDS
 from viridian_server.online.weights import Weights
 
 DELTAS, REPLICAS, ROUNDS, REVERTS = (
@@ -228,6 +229,7 @@ def stage_and_flip(root: Path, digest: str) -> list[float]:
 def growth_pause() -> dict[str, float]:
     """Longest time that a reader of a table had to wait, while it got 5 % new ids per delta and its arena grew."""
     torch.set_num_threads(1)
+    sys.setswitchinterval(SWITCH_SECONDS)
     _, model = make_model()
     weights = Weights.of(model)
     state = {"model": weights.put_into(model)}

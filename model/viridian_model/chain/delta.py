@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,8 +76,8 @@ class DeltaManifest(Trained):
             BadDelta: it does not fit.
         """
         try:
-            return cls.model_validate(json.loads(data))
-        except (ValueError, ValidationError) as error:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
             raise BadDelta(f"the manifest of a delta cannot be read: {error}") from None
 
     def encode(self) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -85,8 +84,8 @@ class Head(_Part):
             HeadError: it does not fit.
         """
         try:
-            return cls.model_validate(json.loads(data))
-        except (ValueError, ValidationError) as error:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
             raise HeadError(f"the head cannot be read: {error}") from None
 
     def encode(self) -> bytes:

@@ -1,6 +1,6 @@
 """A store in Redis 7 or newer.
 
-A blob is a list of pieces, since one string holds at most 512 MB; it is built under a name of its own and renamed. A
+A blob is a list of pieces, of which a reader can have some; it is built under a name of its own and renamed. A
 record is a string, changed by a script. Redis answers before a replica or the disk has what was written: use
 ``appendonly yes``, and expect that a fail-over can lose the last moments. Readers then stay where they are until the
 head has passed them, and a writer finds that its head is gone.
@@ -20,7 +20,8 @@ import redis
 from viridian_model.store.keys import checked
 from viridian_model.store.protocol import Absent, Conflict, StoreRefused, StoreUnavailable, Versioned
 
-PIECE = 32 << 20
+PIECE = 4 << 20
+"""Reading a few rows of a large file copies one piece within Redis, in which nothing else is answered meanwhile."""
 _PREFIX = "viridian:"
 _UNFINISHED_SECONDS = 3600
 _LONGEST_WAIT = 1.0

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Slots = NDArray[np.int32]
 
-_SWEEPS_PER_CAPACITY = 32
+_SWEEPS_PER_CAPACITY = 8
 
 
 class View(Protocol):

@@ -37,6 +37,7 @@ class Checker:
 
     def check(self, pace: Pace) -> None:
         """Check once; ``pace`` is called between slices."""
+        self._mender.prepare()
         began, state = time.perf_counter(), self._residents.current
         damage = inspect(state.weights, state.position.root, pace)
         if damage is not None:

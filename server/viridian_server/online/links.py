@@ -100,6 +100,7 @@ class LinkIndex:
     def __init__(self, store: Store, chain: str) -> None:
         self._store, self._chain = store, chain
         self._links: dict[str, Link] = {}
+        self._kept: tuple[str, ...] = ()
 
     def learn(self, delta: Delta) -> None:
         """Remember where the rows of an applied delta stand."""
@@ -110,8 +111,19 @@ class LinkIndex:
         self._links[delta.digest] = Link(header, delta.manifest.payload.compression, written, removed)
 
     def keep(self, digests: tuple[str, ...]) -> None:
-        """Forget other links, and read those of ``digests`` that came to be by merging, without their values."""
-        self._links = {digest: self._links.get(digest) or self._fetched(digest) for digest in digests}
+        """Forget other links."""
+        self._kept = digests
+        self._links = {digest: self._links[digest] for digest in digests if digest in self._links}
+
+    def complete(self) -> None:
+        """Read those of the kept links that came to be by merging, without their values; no delta waits for that.
+
+        Raises:
+            BadDelta, Absent, StoreUnavailable, StoreRefused: one cannot be read.
+        """
+        for digest in self._kept:
+            if digest not in self._links:
+                self._links[digest] = self._fetched(digest)
 
     def open(self, digest: str) -> tuple[Link, File]:
         """Return a link and its file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +26,8 @@ from viridian_server.online.residents import ChainResidents
 from viridian_server.online.table import ServedTable, TableView
 from viridian_server.online.weights import Weights
 
+log = logging.getLogger(__name__)
+
 Reload = Callable[[ChainSnapshot], Weights]
 
 
@@ -47,6 +50,13 @@ class Mender:
     def __init__(self, residents: ChainResidents, links: LinkIndex, reload: Reload) -> None:
         """``reload`` makes the weights of a state anew, where blocks are not enough."""
         self._residents, self._links, self._reload = residents, links, reload
+
+    def prepare(self) -> None:
+        """Learn where rows stand in merged links; without that, a repair reads their positions first."""
+        try:
+            self._links.complete()
+        except (BundleError, StoreError) as problem:
+            log.warning("a merged link cannot be read", extra={"error": str(problem)})
 
     def mend(self, state: ChainSnapshot, damage: Damage) -> Repaired:
         """Repair ``state``, and those residents that share the damaged memory with it; what answered is swapped.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from viridian_model.contract import RankingModel
 from viridian_model.errors import BadDelta
 from viridian_model.served import state_of
 from viridian_server.online.table import ServedTable, TableView, touched_by
+
+_HOOKS = [name for name, value in vars(nn.Module()).items() if "hooks" in name and isinstance(value, dict)]
 
 
 class RootMismatch(BadDelta):
@@ -66,7 +68,7 @@ class Weights:
 
     def put_into(self, model: RankingModel) -> RankingModel:
         """Return a model like ``model`` that computes with these weights and shares them; ``model`` stays as it is."""
-        memo: dict[int, Any] = {id(model.schema): model.schema}
+        memo: dict[int, Any] = {id(each): each for each in (model.schema, *_hooks(model))}
         for name, table in model.embedding_tables().items():
             memo[id(table)] = ServedTable(table.name, self.tables[name])
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -96,6 +98,12 @@ def _names(changes: Sequence[Change], tables: Mapping[str, TableView]) -> list[s
     if unknown := [name for name in names if name not in tables]:
         raise BadDelta(f"the model has no table {unknown[0]!r}")
     return names
+
+
+def _hooks(model: Any) -> Iterator[dict[Any, Any]]:
+    """The dicts for hooks, a dozen of each module, that nobody uses: models share them, for copying is slow Python."""
+    for module in model.modules():
+        yield from (vars(module)[name] for name in _HOOKS if not vars(module).get(name, True))
 
 
 def _like(tensor: torch.Tensor, value: NDArray[Any]) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from chain_replica import Replica
 from live_trainer import LiveTrainer
-from pod import DEADLINE, Site
+from pod import DEADLINE, Site, until
 
 from viridian_model.chain.builder import Selection
 from viridian_model.merkle import LEAF_ROWS
@@ -97,11 +97,18 @@ def test_damage_is_found_and_repaired(replica: Replica, trainer: LiveTrainer, ki
     assert check(replica)["found"] == 1
 
 
-def test_a_repair_moves_the_block_that_differs_and_nothing_else(replica: Replica, trainer: LiveTrainer) -> None:
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_repair_moves_the_block_that_differs_and_nothing_else(
+    replica: Replica, trainer: LiveTrainer, merged: bool
+) -> None:
     table = trainer.model.embedding_tables()["user"]
     table.grow(f"more{number}" for number in range(20 * LEAF_ROWS))
     for _ in range(5):
         replica.reaches(trainer.publish().sequence)
+    if merged:
+        chain, following = trainer.compact().chain, replica.following
+        until(lambda: following.residents.current.position.chain == chain and following.lag_seconds == 0)
+        assert check(replica)["found"] == 0
     view = replica.following.residents.current.weights.tables["user"]
     flip(view.arena.array[view.slots[10 * LEAF_ROWS]], 3)
     last = check(replica)["last"]
