@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from viridian_operator.api.spec import ModelUpdateSpec
-from viridian_operator.api.status import CONTENDS, Kind, ModelUpdateStatus, Phase, Update
+from viridian_operator.api.status import CONTENDS, Kind, ModelUpdateStatus, Phase, Revision, Update
 from viridian_operator.decide.capacity import replaces, swaps
 from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.observation import Observation, PodView
@@ -107,21 +107,30 @@ def intent_recorded(p: Picture) -> str:
 
 
 def blue_at_full_size(p: Picture) -> str:
-    """The revision to go back to can carry the traffic until the bake has ended (6).
+    """The revision to go back to can carry the traffic from the switch until the bake has ended (6).
 
     Measured by the smallest of the size that is asked for, green's and the one it had before the switch, so that
     neither a new ``replicas`` nor a pass that ended early counts. A deleted Deployment is being restored.
     ``Recreate`` waives it.
     """
-    update, previous = p.status.update, p.status.previous
-    if update is None or update.phase not in _STANDING_BY or previous is None or replaces(update):
+    update, blue = p.status.update, _stands_by(p.status)
+    if update is None or blue is None or replaces(update):
         return ""
     standby = (update.replicas or 1) if update.standby is None else update.standby
     wanted = min(p.spec.serving.replicas, update.replicas or 1, standby)
-    found = p.seen.deployment_of(previous.hash)
+    found = p.seen.deployment_of(blue.hash)
     if found is None or found.replicas >= wanted:
         return ""
-    return f"version {previous.version} stands by with {found.replicas} of {wanted} replicas during {update.phase}"
+    return f"version {blue.version} stands by with {found.replicas} of {wanted} replicas during {update.phase}"
+
+
+def _stands_by(status: ModelUpdateStatus) -> Revision | None:
+    """What the traffic is or was taken from, and would be given back to."""
+    update = status.update
+    if update and update.phase is Phase.SWITCHING and update.intent:
+        source = update.intent.source
+        return next((each for each in (status.active, status.previous) if each and each.hash == source), None)
+    return status.previous if update and update.phase in _STANDING_BY else None
 
 
 def green_is_active(p: Picture) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.names import active_service, preview_service
 from viridian_operator.api.names import serves as serving_record
-from viridian_operator.api.status import CONTENDS, Kind, Phase, Revision
+from viridian_operator.api.status import CONTENDS, Kind, Phase, Revision, Update
 from viridian_operator.decide import evaluating, training
 from viridian_operator.decide.aliases import left_alone
 from viridian_operator.decide.capacity import replaces, swaps
@@ -92,10 +92,17 @@ def _previous_size(d: Draft, previous: Revision) -> int:
         return 0 if replaces(d.update) and d.update.phase is Phase.BAKING else _bake_size(d)
     if stood_in_for(d):
         return d.spec.serving.replicas
+    if d.running and _is_left(d.update, previous):
+        return _bake_size(d)
     if _expired(d, previous) or replaces(d.status.update):
         return 0
     d.look_at(previous.until)
     return d.spec.rollout.keep_previous.replicas
+
+
+def _is_left(update: Update, previous: Revision) -> bool:
+    """Whether the switch takes the traffic from what stood in for the active revision, and may have to give it back."""
+    return update.phase is Phase.SWITCHING and update.intent is not None and update.intent.source == previous.hash
 
 
 def _expired(d: Draft, previous: Revision) -> bool:

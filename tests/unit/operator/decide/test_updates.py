@@ -844,6 +844,23 @@ def loses_pods_while_switching(world: World, *versions: str) -> None:
         all_crash(world, version)
 
 
+def test_a_stand_in_keeps_its_size_until_the_switch_has_ended(first: World) -> None:
+    more_events(first)
+    first.settle()
+    all_crash(first, "2")
+    more_events(first)
+    first.run(lambda w: w.serving_versions == {"3"})
+    assert first.status.phase is Phase.SWITCHING
+    stand_in = first.status.previous
+    assert stand_in and stand_in.version == "1"
+    all_crash(first, "3")
+    for _ in range(3):
+        first.step()
+        first.tick(1)
+        assert first.deployments[stand_in.hash].replicas == 3, "what the traffic goes back to shrank"
+    assert first.serving_versions == {"1"}
+
+
 def test_pods_that_are_lost_in_the_switch_are_still_what_a_rollback_goes_to(first: World) -> None:
     loses_pods_while_switching(first, "1", "2")
     first.run(lambda w: w.status.phase is Phase.BAKING)
