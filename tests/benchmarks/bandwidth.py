@@ -52,7 +52,7 @@ from viridian_trainer.training.replay import nothing
 INTERVAL = 16
 #: Deltas between two checkpoints of the online trainer: 30 seconds at 4 deltas per second.
 CHECKPOINT = 120
-PARTIAL = (Selection(0.3, 12, "int8"), Selection(0.3, 8, "int8"), Selection(0.1, 16, "int8"))
+PARTIAL = (Selection(0.5, 24, "int8"), Selection(0.3, 24, "int8"), Selection(0.3, 12, "int8"))
 FULL = "full models"
 
 

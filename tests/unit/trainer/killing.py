@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -34,11 +35,19 @@ def attempt(arguments: list[str], operation: int | None, moment: float | None) -
     child = os.fork()
     if child == 0:
         run(arguments, operation)
+    return ended(child, moment)
+
+
+def ended(child: int, moment: float | None) -> int:
+    """Kill a child after so many seconds unless it ends before; gives its exit code, or minus the signal."""
+    kill = threading.Timer(moment or 0.0, os.kill, (child, signal.SIGKILL))
     if moment is not None:
-        time.sleep(moment)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        kill.start()
+    status = os.waitpid(child, 0)[1]
+    if moment is not None:
+        kill.cancel()
+        kill.join()  # the next child is forked by a process with a single thread
+    return os.waitstatus_to_exitcode(status)
 
 
 def run(arguments: list[str], operation: int | None) -> None:

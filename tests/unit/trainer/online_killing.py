@@ -12,17 +12,15 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from killing import kill_before
+from killing import ended, kill_before
 from online_site import FIRST, Site
 
 from viridian_trainer.online import publication, reader, trainer
@@ -62,11 +60,7 @@ def attempt(work: Callable[[], None], operation: int | None, moment: float | Non
         finally:
             sys.stderr.flush()
             os._exit(code)
-    if moment is not None:
-        time.sleep(moment)
-        with suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return ended(child, moment)
 
 
 def main() -> None:
