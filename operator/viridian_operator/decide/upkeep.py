@@ -90,10 +90,10 @@ def _previous_size(d: Draft, previous: Revision) -> int:
     """Full while a bake may need it and while it has the traffic; what is kept of it afterwards."""
     if d.running and d.update.phase in _STANDING_BY:
         return 0 if replaces(d.update) and d.update.phase is Phase.BAKING else _bake_size(d)
-    if stood_in_for(d):
-        return d.spec.serving.replicas
     if d.running and _is_left(d.update, previous):
         return _bake_size(d)
+    if stood_in_for(d):
+        return d.spec.serving.replicas
     if _expired(d, previous) or replaces(d.status.update):
         return 0
     d.look_at(previous.until)

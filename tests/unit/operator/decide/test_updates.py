@@ -762,17 +762,18 @@ def test_a_stand_in_keeps_traffic_and_size_while_its_service_is_tampered_with_an
     assert first.status.previous == stand_in
 
 
+def begins(world: World, phase: Phase) -> bool:
+    """Whether the next pass enters ``phase``."""
+    after = world.clone()
+    after.step()
+    return after.status.phase is phase
+
+
 def test_what_could_stand_in_is_kept_if_the_active_one_is_lost_as_an_update_begins(first: World) -> None:
     more_events(first)
     first.settle()
     more_events(first)
-
-    def begins(world: World) -> bool:
-        after = world.clone()
-        after.step()
-        return after.status.phase is Phase.PREPARING
-
-    first.run(begins)
+    first.run(lambda w: begins(w, Phase.PREPARING))
     all_crash(first, "2")
     first.step()
     assert first.status.phase is Phase.PREPARING
@@ -859,6 +860,20 @@ def test_a_stand_in_keeps_its_size_until_the_switch_has_ended(first: World) -> N
         first.tick(1)
         assert first.deployments[stand_in.hash].replicas == 3, "what the traffic goes back to shrank"
     assert first.serving_versions == {"1"}
+
+
+def test_a_stand_in_keeps_its_size_in_the_switch_whatever_becomes_of_replicas(first: World) -> None:
+    more_events(first)
+    first.settle()
+    all_crash(first, "2")
+    more_events(first)
+    first.run(lambda w: begins(w, Phase.SWITCHING))
+    first.step(crash_after=0)
+    stand_in = first.status.previous
+    assert stand_in and stand_in.version == "1"
+    first.spec = first.spec.but(serving=first.spec.serving.but(replicas=2))
+    first.step()
+    assert first.deployments[stand_in.hash].replicas == 3
 
 
 def test_pods_that_are_lost_in_the_switch_are_still_what_a_rollback_goes_to(first: World) -> None:
