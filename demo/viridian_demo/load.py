@@ -297,12 +297,13 @@ class Load:
 
     async def _live(self) -> None:
         while True:
-            await asyncio.sleep(1)
-            with contextlib.suppress(OSError, ValueError):  # half written; the next second reads it
+            await asyncio.sleep(self._options.every)
+            with contextlib.suppress(OSError, ValueError):  # half written; it is read again soon
                 self._golden.reload()
             if self._options.live:
                 versions = {f"{seen.version} {seen.digest[:19]}": seen.count for seen in self._seen.values()}
-                line = {"t": round(time.monotonic() - self._start, 2), **self._total(), "reasons": self._reasons()}
+                line = {"t": round(time.monotonic() - self._start, 2), "time": round(time.time(), 3), **self._total()}
+                line["reasons"] = self._reasons()
                 print(json.dumps(line | {"inFlight": len(self._tasks), "versions": versions}), flush=True)
 
     def _reasons(self) -> dict[str, dict[str, int]]:
@@ -396,7 +397,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--inputs", type=_inputs_option, default="user,item,hour:24", help="name:COUNT or name:FP32")
     parser.add_argument("--golden", type=Path, help="digest -> golden requests; every other request is one of them")
     parser.add_argument("--report", default="-", help="file for the summary, - for standard output")
-    parser.add_argument("--live", action="store_true", help="print running counters every second")
+    parser.add_argument("--live", action="store_true", help="print running counters")
+    parser.add_argument("--every", type=_positive, default=1.0, help="seconds between running counters")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 

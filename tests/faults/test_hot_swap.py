@@ -43,12 +43,12 @@ def swapping(world: World) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def writes(swapping: World) -> list[Call]:
-    """The writes of an undisturbed hot swap."""
+def undisturbed(swapping: World) -> tuple[dict[str, Any], list[Call]]:
+    """Record and writes of a hot swap in which no pod started and no request was lost."""
     swapping.settled()
     mark = swapping.update()
-    swapped(swapping, mark)
-    return swapping.proxy.steps(mark.call)
+    record = swapped(swapping, mark)
+    return record, swapping.proxy.steps(mark.call)
 
 
 def swapped(world: World, mark: Mark, *, new_pods: int = 0) -> dict[str, Any]:
@@ -120,15 +120,16 @@ def struck(world: World, fault: dict[str, Any], count: int = REPLICAS) -> Iterat
         world.strike(revision, {})
 
 
-def test_no_pod_starts_and_no_request_is_lost(swapping: World) -> None:
-    swapping.settled()
-    mark = swapping.update()
-    record = swapped(swapping, mark)
+def test_no_pod_starts_and_no_request_is_lost(undisturbed: tuple[dict[str, Any], list[Call]]) -> None:
+    record, _ = undisturbed
     seconds = next(each["seconds"] for each in record["phases"] if each["phase"] == "Switching")
     record_value("hot-swap-switch", "s", seconds, "intent in status to all pods proven on the new version")
 
 
-def test_killed_after_a_write(swapping: World, writes: list[Call], place: int | float) -> None:
+def test_killed_after_a_write(
+    swapping: World, undisturbed: tuple[dict[str, Any], list[Call]], place: int | float
+) -> None:
+    _, writes = undisturbed
     number = place if isinstance(place, int) else around_the_switch(writes, place)
     if number > len(writes):
         pytest.skip(f"a hot swap has {len(writes)} writes")
@@ -156,6 +157,7 @@ def test_a_pod_that_is_lost_between_stage_and_flip_is_waited_for(swapping: World
     swapping.apply()
 
 
+@pytest.mark.thorough
 def test_all_go_back_when_one_does_not_flip(swapping: World) -> None:
     swapping.settled()
     swapping.apply(rollout={**SWAP, "deadlines": {"switch": "5s"}})

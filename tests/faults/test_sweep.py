@@ -13,7 +13,7 @@ from faults.world import World
 
 LONGEST = 50
 #: how far from the first to the last write around the switch the lean run kills
-LEAN_PLACES = {"first": 0.0, "middle": 0.5, "last": 1.0}
+LEAN_PLACES = {"first": 0.0, "last": 1.0}
 #: API requests that change something, of an update without its training part
 MOST = 40
 STEPS = Where(steps=True)
