@@ -90,7 +90,7 @@ def _previous_size(d: Draft, previous: Revision) -> int:
     """Full while a bake may need it and while it has the traffic; what is kept of it afterwards."""
     if d.running and d.update.phase in _STANDING_BY:
         return 0 if replaces(d.update) and d.update.phase is Phase.BAKING else _bake_size(d)
-    if d.running and _is_left(d.update, previous):
+    if d.running and _is_left(d.update, previous) and not replaces(d.update):
         return _bake_size(d)
     if stood_in_for(d):
         return d.spec.serving.replicas
