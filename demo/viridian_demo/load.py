@@ -302,8 +302,8 @@ class Load:
                 self._golden.reload()
             if self._options.live:
                 versions = {f"{seen.version} {seen.digest[:19]}": seen.count for seen in self._seen.values()}
-                line = {"t": round(time.monotonic() - self._start, 2), "time": round(time.time(), 3), **self._total()}
-                line["reasons"] = self._reasons()
+                moment = {"t": round(time.monotonic() - self._start, 2), "time": round(time.time(), 3)}
+                line = {**moment, **self._total(), "reasons": self._reasons()}
                 print(json.dumps(line | {"inFlight": len(self._tasks), "versions": versions}), flush=True)
 
     def _reasons(self) -> dict[str, dict[str, int]]:
