@@ -43,12 +43,12 @@ def swapping(world: World) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(swapping: World) -> tuple[dict[str, Any], list[Call]]:
-    """Record and writes of a hot swap in which no pod started and no request was lost."""
+def undisturbed(swapping: World) -> tuple[Mark, list[Call]]:
+    """The moment before a hot swap that nothing disturbs, and its writes."""
     swapping.settled()
     mark = swapping.update()
-    record = swapped(swapping, mark)
-    return record, swapping.proxy.steps(mark.call)
+    assert swapping.ended(mark)["phase"] == "Succeeded"
+    return mark, swapping.proxy.steps(mark.call)
 
 
 def swapped(world: World, mark: Mark, *, new_pods: int = 0) -> dict[str, Any]:
@@ -120,15 +120,13 @@ def struck(world: World, fault: dict[str, Any], count: int = REPLICAS) -> Iterat
         world.strike(revision, {})
 
 
-def test_no_pod_starts_and_no_request_is_lost(undisturbed: tuple[dict[str, Any], list[Call]]) -> None:
-    record, _ = undisturbed
+def test_no_pod_starts_and_no_request_is_lost(swapping: World, undisturbed: tuple[Mark, list[Call]]) -> None:
+    record = swapped(swapping, undisturbed[0])
     seconds = next(each["seconds"] for each in record["phases"] if each["phase"] == "Switching")
     record_value("hot-swap-switch", "s", seconds, "intent in status to all pods proven on the new version")
 
 
-def test_killed_after_a_write(
-    swapping: World, undisturbed: tuple[dict[str, Any], list[Call]], place: int | float
-) -> None:
+def test_killed_after_a_write(swapping: World, undisturbed: tuple[Mark, list[Call]], place: int | float) -> None:
     _, writes = undisturbed
     number = place if isinstance(place, int) else around_the_switch(writes, place)
     if number > len(writes):

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -40,14 +40,14 @@ def attempt(arguments: list[str], operation: int | None, moment: float | None) -
 
 def ended(child: int, moment: float | None) -> int:
     """Kill a child after so many seconds unless it ends before; gives its exit code, or minus the signal."""
-    kill = threading.Timer(moment or 0.0, os.kill, (child, signal.SIGKILL))
-    if moment is not None:
-        kill.start()
-    status = os.waitpid(child, 0)[1]
-    if moment is not None:
-        kill.cancel()
-        kill.join()  # the next child is forked by a process with a single thread
-    return os.waitstatus_to_exitcode(status)
+    if moment is None:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    process = os.pidfd_open(child)  # names this child only, also when it is gone and its number is another's
+    select.select([process], [], [], moment)  # readable once it has ended
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    os.close(process)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def run(arguments: list[str], operation: int | None) -> None:

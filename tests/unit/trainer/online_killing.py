@@ -27,6 +27,7 @@ from viridian_trainer.online import publication, reader, trainer
 from viridian_trainer.spec import Online
 
 PER_KILL, OPERATIONS = 24, 150
+#: Events that are enough for the gate of the site.
 JUDGED_BY = 60
 LEASE = 1.0
 #: Settings of each kind of run; ``partial`` deltas leave rows and tensors for later, and round.
