@@ -29,6 +29,7 @@ import aiohttp
 MODES = ("keepalive", "new")
 _SPAN_GAP = 2.0
 _LISTED = 200
+_LAST = 3
 _RESOLUTION = math.log(1.01)
 
 
@@ -303,7 +304,8 @@ class Load:
             if self._options.live:
                 versions = {f"{seen.version} {seen.digest[:19]}": seen.count for seen in self._seen.values()}
                 moment = {"t": round(time.monotonic() - self._start, 2), "time": round(time.time(), 3)}
-                line = {**moment, **self._total(), "reasons": self._reasons()}
+                failed = {"reasons": self._reasons(), "lastFailures": self._failures[-_LAST:]}
+                line = {**moment, **self._total(), **failed}
                 print(json.dumps(line | {"inFlight": len(self._tasks), "versions": versions}), flush=True)
 
     def _reasons(self) -> dict[str, dict[str, int]]:

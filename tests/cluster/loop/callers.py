@@ -39,11 +39,15 @@ class Counting:
         """What was counted since ``before``."""
         return {name: count - before[name] for name, count in self.counters().items()}
 
-    @property
-    def reasons(self) -> dict[str, dict[str, int]]:
-        """Why requests failed since the start, by mode."""
+    def none_lost_since(self, before: dict[str, int]) -> dict[str, int]:
+        """Assert that no request failed, nor was mixed or wrong, since ``before``; returns what was counted."""
+        counted = self.since(before)
+        bad = {name: counted[name] for name in ("failed", "mixed", "wrong")}
         with self._news:
-            return self._latest.get("reasons") or {}
+            why = {name: self._latest.get(name) for name in ("time", "reasons", "lastFailures")}
+        assert counted["sent"] > 0
+        assert not any(bad.values()), f"{bad} of {counted['sent']}; since its start: {why}"
+        return counted
 
     def stop(self) -> dict[str, Any]:
         """Stop it; returns its summary."""

@@ -76,7 +76,7 @@ def test_events_reach_every_replica(space: Space, stream: Stream, calling: Calle
     assert len(replicas) == REPLICAS
     assert len({each["root"] for each in replicas}) == 1
     assert served(space) == pods, "nothing was restarted or switched"
-    assert calling.since(before)["failed"] == 0
+    calling.none_lost_since(before)
 
 
 def test_an_anchor_that_passes_is_champion_and_disturbs_nobody(
@@ -97,8 +97,7 @@ def test_an_anchor_that_passes_is_champion_and_disturbs_nobody(
     assert (tags["viridian.verdict"], tags["viridian.kind"]) == ("Pass", "Anchor")
     until(lambda: {each["version"] for each in told(space)["replicas"]} == {record["version"]}, LIMIT, "a new epoch")
     assert served(space).pods == pods.pods
-    counted = calling.since(before)
-    assert (counted["failed"], counted["mixed"]) == (0, 0)
+    calling.none_lost_since(before)
 
 
 def test_a_trainer_that_is_lost_goes_on_and_serving_does_not_notice(
@@ -108,7 +107,7 @@ def test_a_trainer_that_is_lost_goes_on_and_serving_does_not_notice(
     space.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=online-trainer", "--grace-period=0", "--force")
     stream.append(100)
     until(lambda: at_head(space), LIMIT, "every replica at the head again")
-    assert calling.since(before)["failed"] == 0
+    calling.none_lost_since(before)
 
 
 def test_pods_of_a_new_template_join_the_same_chain_before_they_take_over(
@@ -122,8 +121,7 @@ def test_pods_of_a_new_template_join_the_same_chain_before_they_take_over(
     assert (record["kind"], record["phase"]) == ("Redeploy", "Succeeded"), record["message"]
     assert status["active"]["chain"] == chain
     until(lambda: at_head(space), LIMIT, "every new replica at the head")
-    counted = calling.since(before)
-    assert (counted["failed"], counted["mixed"]) == (0, 0)
+    calling.none_lost_since(before)
 
 
 def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
@@ -139,7 +137,7 @@ def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
     record, _ = ended(following, number)
     assert (record["kind"], record["phase"]) == ("Anchor", "Succeeded"), record["message"]
     until(lambda: publishing(space), LIMIT, "the trainer to publish again")
-    assert calling.since(before)["failed"] == 0
+    calling.none_lost_since(before)
 
 
 def test_after_a_rejected_anchor_every_replica_is_back_at_the_champion(
@@ -152,8 +150,7 @@ def test_after_a_rejected_anchor_every_replica_is_back_at_the_champion(
     until(lambda: condition(space.status(NAME), "OnlineTraining").get("reason") == "Shadow", LIMIT, "the shadow")
     assert {each["version"] for each in told(space)["replicas"]} == {champion["version"]}
     assert space.status(NAME)["champion"] == champion
-    counted = calling.since(before)
-    assert (counted["failed"], counted["mixed"]) == (0, 0)
+    calling.none_lost_since(before)
 
 
 def _reject_an_anchor(space: Space, stream: Stream, following: Following) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -178,4 +175,4 @@ def test_the_trainer_goes_when_nothing_more_is_to_be_trained(space: Space, calli
     space.kubectl("patch", "mu", NAME, "--type=merge", "-p", '{"spec": {"suspend": true}}')
     space.wait_for(f"deployment/{NAME}-online", "delete", 60)
     assert condition(space.status(NAME), "Ready")["status"] == "True"
-    assert calling.since(before)["failed"] == 0
+    calling.none_lost_since(before)
