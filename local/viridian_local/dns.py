@@ -82,8 +82,8 @@ def _container() -> dict[str, Any]:
             {"name": "dns-tcp", "containerPort": _PORT, "protocol": "TCP"},
         ],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 2},
-        "livenessProbe": {"httpGet": {"path": "/health", "port": 8080}, "initialDelaySeconds": 30},
-        "resources": {"requests": {"cpu": "10m", "memory": "30Mi"}, "limits": {"memory": "170Mi"}},
+        "livenessProbe": _liveness(),
+        "resources": {"requests": {"cpu": "100m", "memory": "70Mi"}, "limits": {"memory": "170Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -92,6 +92,12 @@ def _container() -> dict[str, Any]:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
+
+
+def _liveness() -> dict[str, Any]:
+    """As patient as kubeadm's: a restart takes every name away, which is worse than a slow answer."""
+    patience = {"initialDelaySeconds": 60, "timeoutSeconds": 5, "failureThreshold": 5}
+    return {"httpGet": {"path": "/health", "port": 8080}, **patience}
 
 
 def _service() -> dict[str, Any]:

@@ -241,6 +241,7 @@ _SPECS = (
     _changed(template={"spec": {"containers": [{"name": "server", "image": "server:2"}]}}),
     spec(rollout={"approval": {"mode": "Manual"}, "bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}}),
     spec(gate={"onInconclusive": "Hold"}),
+    spec(rollout={"capacity": "Recreate", "bake": {"duration": "30s", "interval": "10s", "failureLimit": 1}}),
     spec(registry={"trackingURI": "http://mlflow:5000", "driftPolicy": "Restore"}),
     following(),
     following(data=None, evaluation={}),
