@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,14 +53,23 @@ def installed(tools: Tools) -> Tools:
 
 
 @pytest.fixture(scope="module")
-def space(installed: Tools, request: pytest.FixtureRequest) -> Iterator[Space]:
+def new_space(installed: Tools) -> Iterator[Callable[[str], Space]]:
+    """Makes namespaces of the module's own."""
+
+    def create(purpose: str) -> Space:
+        made = Space.create(installed, purpose)
+        _spaces.append(made)
+        return made
+
+    yield create
+    while _spaces:
+        _spaces.pop().delete()
+
+
+@pytest.fixture(scope="module")
+def space(new_space: Callable[[str], Space], request: pytest.FixtureRequest) -> Space:
     """A namespace of the module's own."""
-    purpose = request.path.stem.removeprefix("test_")
-    made = Space.create(installed, purpose)
-    _spaces.append(made)
-    yield made
-    _spaces.remove(made)
-    made.delete()
+    return new_space(request.path.stem.removeprefix("test_"))
 
 
 @pytest.fixture(scope="module")

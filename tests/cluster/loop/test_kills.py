@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,31 +26,60 @@ from loop.waiting import until
 
 #: Fewer for a shorter run: VIRIDIAN_CLUSTER_KILLS=50.
 KILLS = int(os.environ.get("VIRIDIAN_CLUSTER_KILLS", "300"))
-PER_UPDATE, EVENTS = 6, 400
+#: Models that are updated side by side, under one operator: while one waits for its next attempt, others go on.
+MODELS = 3
+#: Few in each update, since every further attempt waits twice as long.
+PER_UPDATE, EVENTS = 4, 400
 #: Longest time in seconds from the start of a container of a Job to its kill; some end before.
 LIFE = 8.0
 #: Probability that a kill hits the operator.
 HITS_OPERATOR = 0.3
+GONE = ("--grace-period=0", "--force", "--ignore-not-found")
 JOB = "batch.kubernetes.io/job-name"
 
 pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900 + 60 * KILLS)]
 
 
-def test_killed_anywhere_every_event_is_trained_on_once(space: Space, stream: Stream) -> None:
-    dice, killed, updates = random.Random(5), Counter[str](), 0
+class Tally:
+    """Kills of all models."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.killed = Counter[str]()
+
+    def add(self, found: Counter[str]) -> int:
+        """Count them; returns how many there are in all."""
+        with self._lock:
+            self.killed += found
+            total = self.killed.total()
+            print(f"{time.strftime('%H:%M:%S')} {total} of {KILLS} kills: {dict(self.killed)}", flush=True)
+            return total
+
+
+def test_killed_anywhere_every_event_is_trained_on_once(new_space: Callable[[str], Space]) -> None:
+    tally = Tally()
+    spaces = [new_space(f"kills-{number}") for number in range(MODELS)]
+    with ThreadPoolExecutor(MODELS) as pool:
+        versions = list(pool.map(lambda seed, space: _disturbed_model(seed, space, tally), range(MODELS), spaces))
+    assert set(tally.killed) == {"train", "eval", "operator"} or KILLS < 100
+    print(f"{tally.killed.total()} kills: {dict(tally.killed)}; {sum(versions)} versions repeated bit for bit")
+
+
+def _disturbed_model(seed: int, space: Space, tally: Tally) -> int:
+    """Update a model until enough was killed, and look at all that came of it; returns how many versions that is."""
+    stream, dice = Stream(space.tools, space.name), random.Random(seed)
     with shared_claim(space) as claim:
         serve_first(space, stream, training=_training(claim), gate={"minEvents": 20, "margin": 1.0})
         with space.follow(NAME) as following:
-            while killed.total() < KILLS:
-                updates += 1
-                killed += _disturbed_update(space, stream, following, dice)
-    watermark = space.status(NAME)["champion"]["watermark"]
-    assert sum(int(offset.partition("@")[0]) for offset in watermark.values()) > stream.count - EVENTS
-    champion = space.status(NAME)["champion"]["version"]
-    assert "exactly once" in inspected(space, champion)
-    versions = [str(number) for number in range(1, int(champion) + 1)]
+            while tally.add(_disturbed_update(space, stream, following, dice)) < KILLS:
+                pass
+    champion = space.status(NAME)["champion"]
+    ends = champion["watermark"].values()
+    assert sum(int(offset.partition("@")[0]) for offset in ends) > stream.count - EVENTS
+    assert "exactly once" in inspected(space, champion["version"])
+    versions = [str(number) for number in range(1, int(champion["version"]) + 1)]
     assert repeated(space, versions).count("bit for bit") == len(versions)
-    print(f"{killed.total()} kills in {updates} updates: {dict(killed)}; {len(versions)} versions repeated bit for bit")
+    return len(versions)
 
 
 def _disturbed_update(space: Space, stream: Stream, following: Following, dice: random.Random) -> Counter[str]:
@@ -84,7 +116,7 @@ def _kill_leader(space: Space) -> int:
     """SIGKILL; its pod is deleted, since the kubelet restarts what dies over and over ever later."""
     pod = until(lambda: _leader(space), 60, "an operator leads")
     killed = kill_container(pod)
-    Space(space.tools, SYSTEM).kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+    Space(space.tools, SYSTEM).kubectl("delete", "pod", pod["metadata"]["name"], *GONE)
     return bool(killed)
 
 
