@@ -10,7 +10,7 @@ from pathlib import Path
 from viridian_local.commands import follow
 from viridian_local.paths import CHECKOUT, cache_dir
 from viridian_local.progress import step
-from viridian_local.scratch import scratch
+from viridian_local.scratch import only_maker, scratch
 from viridian_local.toolchain import go_program
 
 KUBERNETES_VERSION = "1.36.3"
@@ -82,8 +82,18 @@ MODULES = {module.name: module for module in (KUBERNETES, COREDNS, HELM, HELM3, 
 def ensure(module: Module) -> Path:
     """Build the module's programs unless the cache holds them; return the folder that holds the binaries."""
     target = module.bin_dir()
-    if all((target / name).exists() for name in module.programs):
-        return target
+    if not _complete(module, target):
+        with only_maker(target, module.name):
+            if not _complete(module, target):
+                _build(module, target)
+    return target
+
+
+def _complete(module: Module, target: Path) -> bool:
+    return all((target / name).exists() for name in module.programs)
+
+
+def _build(module: Module, target: Path) -> None:
     go = go_program(_needed_go(module))
     what = f"Building {module.name} from Go modules (once per version, about {module.minutes} min)"
     with step(what) as running, scratch(target.parent) as folder:
@@ -97,7 +107,6 @@ def ensure(module: Module) -> Path:
         )
         _name(module, folder)
         _publish(folder, target)
-    return target
 
 
 def _needed_go(module: Module) -> str:
@@ -119,13 +128,9 @@ def _is_version(part: str) -> bool:
 
 
 def _publish(folder: Path, target: Path) -> None:
-    """Move the finished folder into place; a build beside us that was faster has made the same."""
-    try:
-        os.rename(folder, target)
-    except OSError:
-        if not all((target / name.name).exists() for name in folder.iterdir()):
-            shutil.rmtree(target, ignore_errors=True)
-            os.rename(folder, target)
+    """Move the finished folder into place, where what a killed command left may lie."""
+    shutil.rmtree(target, ignore_errors=True)
+    os.rename(folder, target)
 
 
 def links() -> Path:
