@@ -14,6 +14,9 @@ from viridian_demo.install import image
 NAME = "ctr"
 PLUGINS = "plugins"
 INPUTS = "user:300,item:200,hour:24"
+#: A client that a busy machine kept from running for some seconds sends all that is due at once, to a single pod: with
+#: the default of 512 requests the pod would refuse the rest, which is no fault of an update.
+IN_FLIGHT = "8192"
 _PLUGIN_DIR = "/opt/plugins"
 _EXAMPLE = {"user": "u1", "item": "i1", "hour": "7"}
 
@@ -87,7 +90,7 @@ def server(*env: Manifest) -> Manifest:
     container = {
         "name": "server",
         "image": image("server"),
-        "env": [_path(), variable("VIRIDIAN_DRAIN_SECONDS", "3"), *env],
+        "env": [_path(), variable("VIRIDIAN_DRAIN_SECONDS", "3"), *env, variable("VIRIDIAN_MAX_IN_FLIGHT", IN_FLIGHT)],
         "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [_mount()],
     }
