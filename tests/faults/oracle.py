@@ -7,6 +7,7 @@ from typing import Any
 from loop.manifests import NAME
 from loop.registry import Mlflow
 
+from faults.manifests import REPLICAS
 from faults.timeline import Change
 from faults.world import LIMIT, Mark, World
 
@@ -44,6 +45,21 @@ def succeeded(world: World, mark: Mark, seconds: float = LIMIT) -> dict[str, Any
     return record
 
 
+def rolled_back(world: World, mark: Mark, seconds: float = LIMIT) -> dict[str, Any]:
+    """The update after ``mark`` got the traffic, failed its health check and gave the traffic back, as one that nothing
+    else disturbed: one Job per attempt, one version, one switch and one back, and a candidate in quarantine."""
+    record = world.ended(mark, seconds)
+    assert (record["phase"], record["reason"]) == ("RolledBack", "HealthCheckFailed"), record["message"]
+    number, blue = record["number"], mark.status["active"]["hash"]
+    assert [revision == blue for revision in switches(world, mark)] == [False, True]
+    on_blue(world, mark)
+    assert record["digest"] in {each["digest"] for each in world.status()["quarantine"]}
+    assert jobs(world, mark) == [f"{NAME}-eval-{number}-a1", f"{NAME}-train-{number}-a1"]
+    assert versions(world, number) == [record["version"]]
+    unharmed(world, mark)
+    return record
+
+
 def jobs(world: World, mark: Mark) -> list[str]:
     """Every Job that was ever made since ``mark``, by name; one that was made twice is there twice."""
     made = {(change.name, change.object["metadata"]["uid"]) for change in since(world, mark) if change.kind == "Job"}
@@ -73,3 +89,11 @@ def on_blue(world: World, mark: Mark) -> None:
     assert status["active"]["digest"] == before["active"]["digest"]
     assert status["champion"] == before["champion"]
     assert world.watchman().selected == before["active"]["hash"]
+    # at once where it stood by; after an outage by order (Recreate) its pods have to start again
+    world.timeline.wait(lambda: _is_complete(world, before["active"]["deployment"]), LIMIT, "blue is complete")
+
+
+def _is_complete(world: World, deployment: str) -> bool:
+    found = world.timeline.get("Deployment", deployment) or {"spec": {}}
+    wanted, ready = found["spec"].get("replicas"), (found.get("status") or {}).get("readyReplicas")
+    return bool(wanted == ready == REPLICAS)

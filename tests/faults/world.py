@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from operators import Operator, until
 from faults.invariants import Watchman
 from faults.light.contract import golden
 from faults.manifests import fault_map, light_update
+from faults.phases import LEADING_TO
 from faults.proxy import Proxy
 from faults.registry import RegistryProxy
 from faults.timeline import Object, Timeline
@@ -85,6 +88,18 @@ class World:
     def apply(self, **changes: Any) -> None:
         """Commit the ModelUpdate with ``changes`` of its spec."""
         self.space.apply(light_update(self.space.name, self.registry.uri, self.log, **{**self.fixed, **changes}))
+
+    @contextmanager
+    def leading_to(self, phase: str) -> Iterator[None]:
+        """The spec lets updates get to ``phase`` meanwhile, also to one that an ordinary update never is in."""
+        changes = LEADING_TO.get(phase)
+        if changes:
+            self.apply(**changes)
+        try:
+            yield
+        finally:
+            if changes:
+                self.apply()
 
     def append(self, count: int = 4) -> None:
         """New events, so that there is something to train on."""
