@@ -17,8 +17,8 @@ from faults.phases import AWAITING, BACK
 from faults.world import World
 
 PHASES = ("Queued", "Training", "Evaluating", "Preparing", "Verifying", "Scaling", "Switching", "Baking")
-#: of an update that fails in its bake
-WAY_BACK = ("Switching", "Baking", BACK)
+#: of an update that a person approves and that fails in its bake
+WAY_BACK = (AWAITING, "Switching", "Baking", BACK)
 CODES = (403, 409, 422, 429, 500, 503)
 KINDS = (*(f"{code}-{what}" for code in CODES for what in ("write", "read")), "cut", "lost-reply", "delay", "stale")
 WATCHES = tuple(Events)
@@ -64,13 +64,16 @@ def test_another_fault_in_every_phase(world: World, kinds: list[str]) -> None:
 def test_another_fault_in_every_phase_of_the_way_back(world: World, kinds: list[str]) -> None:
     faults = [_fault(kind, phase) for kind, phase in zip(kinds, WAY_BACK, strict=True)]
     world.settled()
-    with world.leading_to(BACK), world.proxy.disturbed(*faults):
-        rolled_back(world, world.update())
+    with world.leading_to(*WAY_BACK), world.proxy.disturbed(*faults):
+        mark = world.update()
+        world.phase(mark, AWAITING)
+        world.request(f"approve/{mark.number + 1}")
+        rolled_back(world, mark)
     assert faults[-1].hit, "nothing went wrong on the way back"
 
 
 @pytest.mark.parametrize("code", [403, 500])
-@pytest.mark.parametrize("phase", ["Scaling", *WAY_BACK])
+@pytest.mark.parametrize("phase", ["Scaling", "Switching", "Baking", BACK])
 @pytest.mark.parametrize("resource", ["services", "endpointslices", "deployments", "pods", "modelupdates"])
 @pytest.mark.thorough
 def test_an_unreadable_resource_never_strips_a_selector_or_scales_down(
@@ -146,4 +149,4 @@ def test_the_api_server_away_on_the_way_back(world: World) -> None:
                 # the length of the outage is what is tested
                 assert not world.proxy.gone.wait(60)
                 assert world.status()["phase"] == BACK
-        rolled_back(world, mark)
+        rolled_back(world, mark, 120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import urllib.request
@@ -14,7 +15,7 @@ from typing import Any
 import redis
 from loop.appending import PARTITIONS
 from loop.callers import LocalCaller
-from loop.manifests import NAME
+from loop.manifests import NAME, merged
 from loop.serving import entry
 from loop.space import Space
 from operators import Operator, until
@@ -90,9 +91,9 @@ class World:
         self.space.apply(light_update(self.space.name, self.registry.uri, self.log, **{**self.fixed, **changes}))
 
     @contextmanager
-    def leading_to(self, phase: str) -> Iterator[None]:
-        """The spec lets updates get to ``phase`` meanwhile, also to one that an ordinary update never is in."""
-        changes = LEADING_TO.get(phase)
+    def leading_to(self, *phases: str) -> Iterator[None]:
+        """The spec lets updates get to ``phases`` meanwhile, also to those that an ordinary update never is in."""
+        changes: dict[str, Any] = functools.reduce(merged, (LEADING_TO.get(phase, {}) for phase in phases))
         if changes:
             self.apply(**changes)
         try:
