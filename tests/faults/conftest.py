@@ -95,18 +95,18 @@ def _shared(fixture_name: str, config: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def new_world(
     tools: Tools, registry: RegistryProxy, shared_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], AbstractContextManager[World]]:
-    """Makes a served model in a namespace of its own."""
+) -> Callable[..., AbstractContextManager[World]]:
+    """Makes a served model in a namespace of its own, with changes of its spec."""
 
     @contextmanager
-    def make() -> Iterator[World]:
+    def make(**fixed: Any) -> Iterator[World]:
         folder, kubeconfig = tmp_path_factory.mktemp("world"), Path(tools.kubeconfig)
         space = Space.create(tools, "faults")
         with ExitStack() as stack:
             stack.callback(space.delete)
             proxy = stack.enter_context(Proxy(kubeconfig, folder))
             timeline = stack.enter_context(Timeline(kubeconfig, space.name, folder))
-            made = World(space, proxy, timeline, registry, shared_redis.url, folder)
+            made = World(space, proxy, timeline, registry, shared_redis.url, folder, fixed)
             stack.callback(made.close)
             made.start()
             made.serve_first()
@@ -116,7 +116,7 @@ def new_world(
 
 
 @pytest.fixture(scope=_shared)
-def world(new_world: Callable[[], AbstractContextManager[World]]) -> Iterator[World]:
+def world(new_world: Callable[..., AbstractContextManager[World]]) -> Iterator[World]:
     """A served model; cells leave it as they found it."""
     with new_world() as made:
         yield made

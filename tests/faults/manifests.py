@@ -19,7 +19,7 @@ BAKE = 4
 Manifest = dict[str, Any]
 
 
-def light_update(space: str, registry: str, redis: str, **changes: Any) -> Manifest:
+def light_update(space: str, registry: str, redis: str, /, **changes: Any) -> Manifest:
     """One served model; ``changes`` are merged into its spec."""
     spec: Manifest = {
         "deletionPolicy": "Retain",

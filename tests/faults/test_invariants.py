@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from faults.invariants import Watchman
+from faults.oracle import too_few
 from faults.timeline import Change
 
 BLUE, GREEN = "b" * 8, "g" * 8
@@ -70,3 +71,8 @@ def test_what_is_wrong(changes: list[Change], told: str) -> None:
     wrong = Watchman("ctr").look(changes).wrong
     assert len(wrong) == 1
     assert told in wrong[0]
+
+
+@pytest.mark.parametrize(("sent", "few"), [(1200, False), (901, False), (899, True), (0, True)])
+def test_a_load_that_is_too_thin_proves_nothing(sent: int, few: bool) -> None:
+    assert too_few({"sent": sent, "milliseconds": 10_000}) is few

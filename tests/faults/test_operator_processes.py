@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from loop.manifests import merged
 
 from faults.oracle import invariants, no_request_lost, on_blue, succeeded
-from faults.phases import cells
+from faults.phases import BACK, LEADING_TO, cells
 from faults.world import World
 
 KILLS, KILLS_PER_UPDATE = 100, 5
@@ -34,10 +35,10 @@ def test_random_kills_under_load(world: World) -> None:
     print(f"{kills} kills:", no_request_lost(world, begin))
 
 
-@pytest.mark.parametrize("phase", cells(PHASES, "Baking"))
+@pytest.mark.parametrize("phase", cells((*PHASES, BACK), "Baking"))
 def test_away_for_longer_than_every_deadline(world: World, phase: str) -> None:
     world.settled()
-    world.apply(rollout={"deadlines": SHORT, "bake": {"deadline": "5s"}})
+    world.apply(**merged({"rollout": {"deadlines": SHORT, "bake": {"deadline": "5s"}}}, LEADING_TO.get(phase, {})))
     mark = world.update()
     world.phase(mark, phase)
     world.kill()

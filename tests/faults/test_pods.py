@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from loop.callers import RATE
 from loop.manifests import NAME
 
 from faults.manifests import REPLICAS, server
 from faults.measuring import record_value
 from faults.oracle import invariants, no_request_lost, on_blue, since, switches
+from faults.timeline import Change
 from faults.world import Mark, World
 
 #: from the first sign of the loss in the API to the Service's selector on blue
 BACK_WITHIN = 5.0
+#: from the selector to the last request that the old way still takes: rules of kube-proxy, and what was under way
+FOLLOWED_WITHIN = 2.0
 ENDED = {"Failed", "RolledBack", "Aborted"}
 AFTER_THE_SWITCH = [
     pytest.param({"crash": True}, 1, id="one-of-three-crashes"),
@@ -49,7 +54,7 @@ def test_after_the_switch(world: World, fault: dict[str, Any], pods: int) -> Non
     world.settled()
     mark = world.update()
     green = world.phase(mark, "Baking")["active"]["hash"]
-    struck = world.strike(green, fault, pods)
+    struck_at, struck = time.time(), world.strike(green, fault, pods)
     assert len(struck) == pods
     record = world.ended(mark)
     assert record["phase"] == "RolledBack", record["message"]
@@ -60,6 +65,11 @@ def test_after_the_switch(world: World, fault: dict[str, Any], pods: int) -> Non
     back = _back_after_loss(world, mark, green)
     record_value("rollback-after-loss", "s", back, f"first sign of the loss to the selector on blue: {fault}")
     assert back <= BACK_WITHIN
+    outage = _given_back(world, mark, green).moment - struck_at
+    assert world.load
+    lost = world.load.since(mark.counters)
+    assert (lost["mixed"], lost["wrong"]) == (0, 0)
+    assert lost["failed"] <= RATE * (outage + FOLLOWED_WITHIN), f"more than the requests of {outage:.1f} s"
 
 
 @pytest.mark.parametrize(("fault", "reason"), NEVER_READY)
@@ -159,11 +169,16 @@ def _untouched(world: World, mark: Mark) -> None:
 
 def _back_after_loss(world: World, mark: Mark, green: str) -> float:
     """Seconds from the first pod of green that is not ready any more, or the failed check, to the selector."""
-    changes = since(world, mark)
-    back = next(c for c in reversed(changes) if c.kind == "Service" and c.name == NAME and _selects(c) != green)
+    changes, back = since(world, mark), _given_back(world, mark, green)
     baking = next(c.moment for c in changes if c.kind == "ModelUpdate" and c.object["status"]["phase"] == "Baking")
     signs = [c.moment for c in changes if c.moment >= baking and (_lost(c, green) or _rolling_back(c))]
     return max(0.0, back.moment - min(signs))
+
+
+def _given_back(world: World, mark: Mark, green: str) -> Change:
+    """The last change of the active Service, by which it selects another revision than ``green``."""
+    changes = reversed(since(world, mark))
+    return next(c for c in changes if c.kind == "Service" and c.name == NAME and _selects(c) != green)
 
 
 def _selects(change: Any) -> str:

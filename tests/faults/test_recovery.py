@@ -9,7 +9,7 @@ import pytest
 from loop.manifests import NAME
 
 from faults.oracle import invariants, no_request_lost, succeeded, switches
-from faults.phases import cells
+from faults.phases import AWAITING, BACK, cells
 from faults.world import Mark, World
 
 PHASES = ("Training", "Evaluating", "Preparing", "Verifying", "Scaling", "Switching", "Baking")
@@ -27,16 +27,17 @@ def restored(world: World) -> None:
     world.timeline.wait(lambda: not world.status().get("recovering"), 60, "the lineage is rebuilt")
 
 
-@pytest.mark.parametrize("phase", cells(PHASES, "Scaling"))
+@pytest.mark.parametrize("phase", cells((*PHASES, AWAITING, BACK), "Scaling"))
 def test_lost_in_an_update(world: World, phase: str) -> None:
     world.settled()
-    mark = world.update()
-    world.phase(mark, phase)
-    write_status(world, {})
-    restored(world)
+    with world.leading_to(phase):
+        mark = world.update()
+        world.phase(mark, phase)
+        write_status(world, {})
+        restored(world)
     # whichever of both had the traffic when status was lost
     assert world.status()["active"]["hash"] == world.watchman().selected
-    _unmoved(world, mark, most=1)
+    _unmoved(world, mark, most=2 if phase == BACK else 1)
     _goes_on(world)
 
 

@@ -10,7 +10,7 @@ import pytest
 from loop.registry import Mlflow
 
 from faults.mischief import Do, Fault, Where
-from faults.oracle import invariants, no_request_lost, on_blue, switches
+from faults.oracle import invariants, no_request_lost, on_blue, succeeded, switches
 from faults.registry import DOWN, SLOW, UNAUTHORIZED
 from faults.world import Mark, World
 
@@ -59,7 +59,7 @@ def test_rollback_needs_no_registry(world: World, mode: str) -> None:
 def test_version_deleted_before_green_starts(world: World) -> None:
     mark = _tampered(world, _delete_version)
     record = world.ended(mark)
-    assert record["phase"] == "Failed", record["message"]
+    assert (record["phase"], record["reason"]) == ("Failed", "VersionMissing"), record["message"]
     _untouched(world, mark)
 
 
@@ -76,9 +76,50 @@ def test_alias_moved_by_a_person(world: World) -> None:
     record = world.ended(mark)
     assert record["phase"] == "Succeeded", record["message"]
     registry, model = Mlflow(world.registry.uri), world.space.name
-    world.timeline.wait(lambda: world.status()["aliases"].get("confirmed"), 30, "the aliases are written")
+    world.timeline.wait(lambda: _knows_aliases(world), 30, "the aliases are written")
     assert registry.aliases(model)["champion"] == record["version"]
     _unnoticed(world, mark)
+
+
+@pytest.mark.thorough
+def test_alias_moved_by_a_person_between_updates(world: World) -> None:
+    """Told with ``driftPolicy: Report``, put back with ``Restore``; what serves has nothing to do with it."""
+    world.settled()
+    older = world.status()["champion"]["version"]
+    champion = succeeded(world, world.update())["version"]
+    world.timeline.wait(lambda: _knows_aliases(world), 60, "the aliases are written")
+    mark = world.mark()
+    _move_alias(world, older)
+    _look_at_aliases(world)
+    world.timeline.wait(lambda: _drifted(world) == ("True", "AliasDrift"), 60, "the move is told")
+    assert world.status()["aliases"]["foreign"] == {"champion": older}
+    registry, model = Mlflow(world.registry.uri), world.space.name
+    assert registry.aliases(model)["champion"] == older
+    world.apply(registry={"driftPolicy": "Restore"})
+    _look_at_aliases(world)
+    world.timeline.wait(lambda: _drifted(world) is None and _knows_aliases(world), 60, "nothing drifts any more")
+    world.apply()
+    assert registry.aliases(model)["champion"] == champion
+    assert world.mark().number == mark.number
+    assert world.status()["active"] == mark.status["active"]
+    assert switches(world, mark) == []
+    _unnoticed(world, mark)
+
+
+def _look_at_aliases(world: World) -> None:
+    """They are read at the start of a process, and every ten minutes."""
+    world.kill()
+    world.start()
+
+
+def _knows_aliases(world: World) -> bool:
+    return bool((world.status().get("aliases") or {}).get("confirmed"))
+
+
+def _drifted(world: World) -> tuple[str, str] | None:
+    """Status and reason of the condition; None without it."""
+    found = next((each for each in world.status()["conditions"] if each["type"] == "Drifted"), None)
+    return (found["status"], found["reason"]) if found else None
 
 
 def _tampered(world: World, tamper: Any) -> Mark:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import redis
 from loop.appending import PARTITIONS
 from loop.callers import LocalCaller
-from loop.manifests import NAME
+from loop.manifests import NAME, merged
 from loop.serving import entry
 from loop.space import Space
 from operators import Operator, until
@@ -20,6 +23,7 @@ from operators import Operator, until
 from faults.invariants import Watchman
 from faults.light.contract import golden
 from faults.manifests import fault_map, light_update
+from faults.phases import LEADING_TO
 from faults.proxy import Proxy
 from faults.registry import RegistryProxy
 from faults.timeline import Object, Timeline
@@ -85,6 +89,18 @@ class World:
     def apply(self, **changes: Any) -> None:
         """Commit the ModelUpdate with ``changes`` of its spec."""
         self.space.apply(light_update(self.space.name, self.registry.uri, self.log, **{**self.fixed, **changes}))
+
+    @contextmanager
+    def leading_to(self, *phases: str) -> Iterator[None]:
+        """The spec lets updates get to ``phases`` meanwhile, also to those that an ordinary update never is in."""
+        changes: dict[str, Any] = functools.reduce(merged, (LEADING_TO.get(phase, {}) for phase in phases))
+        if changes:
+            self.apply(**changes)
+        try:
+            yield
+        finally:
+            if changes:
+                self.apply()
 
     def append(self, count: int = 4) -> None:
         """New events, so that there is something to train on."""

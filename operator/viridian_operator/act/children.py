@@ -106,7 +106,11 @@ class Children:
         return self.owns(live) or (live["kind"] == "Service" and adopted)
 
     def _differs(self, desired: Manifest, live: Manifest) -> bool:
-        return bool(difference(desired, live)) or self._owned(desired) != self._owned(live)
+        return bool(difference(desired, live)) or self.changes_hands(desired, live)
+
+    def changes_hands(self, desired: Manifest, live: Manifest) -> bool:
+        """Whether ``spec.deletionPolicy`` is another one than when the object was written."""
+        return self._owned(desired) != self._owned(live)
 
     def _owned(self, obj: Manifest) -> bool:
         """With ``deletionPolicy: Retain`` an owner reference must go, which a missing field alone does not show."""

@@ -16,6 +16,7 @@ from viridian_operator.act.manifests.revision import (
     serves,
     sized,
 )
+from viridian_operator.act.services import ensure_admin_secret
 from viridian_operator.api import names
 from viridian_operator.api.serves import read_serves
 from viridian_operator.api.spec import ModelUpdateSpec
@@ -37,7 +38,11 @@ async def ensure_revision(children: Children, spec: ModelUpdateSpec, owner: Owne
         data = record_data(spec, revision, rendered, _golden(children, action, revision.digest))
     else:
         data = config_map["data"]
-    await children.ensure(record(spec, owner, revision, data))
+    desired = record(spec, owner, revision, data)
+    if config_map is not None and children.changes_hands(desired, config_map):
+        # while every pod is ready nothing else asks for it, and a pod that starts needs it
+        await ensure_admin_secret(children, spec, owner)
+    await children.ensure(desired)
     if revision.swappable:
         await _ensure_serves(children, spec, owner, action)
     serving = revision if revision.swappable else None

@@ -7,6 +7,7 @@ from status anew in every pass; a crash anywhere is therefore a pass that ended 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -83,7 +84,7 @@ class Subject:
 class _Memory:
     """What a process remembers of a key; losing it costs nothing but a look too many."""
 
-    resynced: float = 0.0
+    resynced: float = -math.inf
     failures: int = 0
     message: str = ""
     #: registered model of which a version is followed by its number; aliases are polled

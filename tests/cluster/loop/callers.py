@@ -31,9 +31,13 @@ class Counting:
         self._wait(lambda: self._latest.get("ok", 0) > 0, 120, "the caller got no answer")
 
     def counters(self) -> dict[str, int]:
-        """Counters that hold everything sent before this call and answered by now."""
+        """Counters that hold everything sent before this call and answered by now, and the client's time of them in
+        milliseconds."""
         self._wait(self._later(), 60, "the caller went silent")
-        return {name: int(self._latest.get(name, 0)) for name in COUNTERS}
+        with self._news:
+            latest = self._latest
+        milliseconds = round(1000 * latest.get("t", 0.0))
+        return {name: int(latest.get(name, 0)) for name in COUNTERS} | {"milliseconds": milliseconds}
 
     def since(self, before: dict[str, int]) -> dict[str, int]:
         """What was counted since ``before``."""
