@@ -171,6 +171,7 @@ class Attempts(ApiModel):
     code: int = 0
     seen: bool = Field(default=False, description="the Job of this attempt was seen, so it is never created again")
     judging: bool = Field(default=False, description="the evaluation Job of this attempt was seen to run")
+    disruption: str = Field(default="", description="why a pod was evicted or lost, kept as that pod is soon gone")
 
 
 class Intent(ApiModel):

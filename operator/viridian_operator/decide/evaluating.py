@@ -9,7 +9,7 @@ from viridian_operator.api.gate import OnInconclusive
 from viridian_operator.api.status import Evaluation, Kind, Phase
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, promote
-from viridian_operator.decide.jobs import await_capacity, failed, vanished
+from viridian_operator.decide.jobs import await_capacity, failed, heed_disruption, vanished
 from viridian_operator.decide.observation import JobState, JobView
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.tags import VERDICT, owe_tag
@@ -40,6 +40,7 @@ def _version(d: Draft) -> str:
 
 
 def _watch(d: Draft, job: JobView) -> None:
+    heed_disruption(d, job)
     if job.state is JobState.FAILED:
         failed(d, job, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
     elif job.state is JobState.COMPLETE:
@@ -49,7 +50,7 @@ def _watch(d: Draft, job: JobView) -> None:
         queued = d.spec.evaluation.deadlines.queued
         d.enter(Phase.EVALUATING, f"{job.name} is suspended by its queue", limit=queued)
     elif d.overdue:
-        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name}: it did not end in time")
 
 
 def _complete(d: Draft, job: JobView) -> None:

@@ -16,7 +16,7 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.gaps import gaps_after
 from viridian_operator.decide.hashing import canonical_json
-from viridian_operator.decide.jobs import await_capacity, failed, vanished
+from viridian_operator.decide.jobs import await_capacity, failed, heed_disruption, vanished
 from viridian_operator.decide.observation import JobState, JobView, RegisteredVersion
 from viridian_operator.decide.tags import GAPS, owe_tag
 from viridian_operator.decide.window import entries_before
@@ -59,6 +59,8 @@ def training(d: Draft) -> None:
     if wanted is None:
         return
     job, queue = _job(d), wanted.deadlines.queued
+    if job is not None:
+        heed_disruption(d, job)
     if job is None:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.FAILED:
@@ -69,7 +71,7 @@ def training(d: Draft) -> None:
         # preempted by its queue: waiting is no running, and costs no attempt
         d.enter(Phase.QUEUED, f"{job.name} is suspended by its queue", limit=queue)
     elif d.overdue:
-        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name}: it did not end in time")
 
 
 def _wanted(d: Draft) -> Training | None:

@@ -405,6 +405,7 @@ class World:
                 result=end.result,
                 trouble=end.trouble,
                 disrupted=end.disrupted,
+                disruption=end.disruption,
             )
         if job.task == "train" and self._lost(job):
             gone = {"task": "Train", "error": {"reason": "DataTrimmed", "message": "the log was trimmed"}}

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from simulation import World, spec
 
+from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Phase, Update
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 
@@ -79,7 +80,7 @@ def test_waiting_in_the_queue_ends_at_its_own_deadline(world: World) -> None:
     world.tick(60)
     world.step()
     assert world.now - begun < QUEUED + RUNNING
-    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "DeadlineExceeded")
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "QueueDeadlineExceeded")
 
 
 def test_running_ends_at_its_own_deadline(world: World) -> None:
@@ -89,13 +90,76 @@ def test_running_ends_at_its_own_deadline(world: World) -> None:
     assert (update(world).phase, update(world).reason) == (Phase.FAILED, "DeadlineExceeded")
 
 
+def test_a_volume_that_is_missing_is_waited_for_until_the_deadline(world: World) -> None:
+    world.capacity = False
+    world.run(lambda w: w.status.update is not None and job(w, "train") in w.jobs)
+    text = 'persistentvolumeclaim "checkpoints" not found'
+    name = job(world, "train")
+    world.jobs[name] = replace(world.jobs[name], trouble=PodTrouble.VOLUME_MISSING, message=text)
+    world.step()
+    assert (update(world).phase, text in update(world).message) == (Phase.QUEUED, True)
+    world.now += QUEUED
+    world.step()
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "VolumeMissing")
+    assert text in update(world).message
+
+
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_what_an_evicted_pod_said_outlives_it(world: World, task: str) -> None:
+    """The pod is gone by the time its Job has failed, and with it the only word of the cause."""
+    if task == "eval":
+        world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    runs(world, task)
+    name = job(world, task)
+    world.jobs[name] = replace(world.jobs[name], disruption=Reason.EVICTED)
+    world.step()
+    assert update(world).attempts.disruption == "Evicted"
+    world.jobs[name] = replace(world.jobs[name], state=JobState.FAILED, disrupted=True, disruption=None)
+    world.step()
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "Evicted")
+    assert name in update(world).message
+
+
+def test_an_eviction_that_came_to_nothing_blames_nobody(world: World) -> None:
+    runs(world, "train")
+    name = job(world, "train")
+    world.jobs[name] = replace(world.jobs[name], disruption=Reason.EVICTED)
+    world.step()
+    world.jobs[name] = replace(world.jobs[name], state=JobState.FAILED, exit_code=1, disruption=None)
+    world.step()
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "CodeFailed")
+
+
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_a_job_that_somebody_deleted_is_named(world: World, task: str) -> None:
+    if task == "eval":
+        world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    runs(world, task)
+    world.jobs.clear()
+    world.step()
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "JobDeleted")
+    assert f"ctr-{task}-1-a1" in update(world).message
+
+
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_the_message_says_whose_failure_it_was(world: World, task: str) -> None:
+    if task == "eval":
+        world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    runs(world, task)
+    name = job(world, task)
+    world.jobs[name] = replace(world.jobs[name], state=JobState.FAILED, exit_code=1, message="exit code 1: no such key")
+    world.step()
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "CodeFailed")
+    assert f"{name}: exit code 1: no such key" in update(world).message
+
+
 @pytest.mark.parametrize(
     ("end", "infrastructure", "code"),
     [
         ({"exit_code": 137}, 1, 0),
         ({"exit_code": 143}, 1, 0),
         ({"exit_code": 75, "result": {"error": {"reason": "PeerLost", "message": "gone"}}}, 1, 0),
-        ({"exit_code": 1, "disrupted": True}, 1, 0),
+        ({"exit_code": 1, "disrupted": True, "disruption": Reason.PREEMPTED}, 1, 0),
         ({"exit_code": None, "disrupted": True, "trouble": PodTrouble.INFRASTRUCTURE}, 1, 0),
         ({"exit_code": 1}, 0, 1),
         ({"exit_code": 134}, 0, 1),
