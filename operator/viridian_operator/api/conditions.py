@@ -93,6 +93,7 @@ class Reason(StrEnum):
     REPLICA_FAILURE = "ReplicaFailure"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     QUEUE_DEADLINE_EXCEEDED = "QueueDeadlineExceeded"
+    TOTAL_DEADLINE_EXCEEDED = "TotalDeadlineExceeded"
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
     VERSION_MISSING = "VersionMissing"
     # gate

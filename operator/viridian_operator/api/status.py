@@ -240,6 +240,9 @@ class Update(ApiModel):
     started_at: Time
     phase_since: Time
     deadline: Time | None = Field(default=None, description="end of the present phase")
+    total_deadline: Time | None = Field(
+        default=None, description="end of training or of evaluation, whatever attempts and suspensions there are"
+    )
     window: Window | None = None
     fresh: Offsets | None = Field(default=None, description="where events begin that the champion has not trained on")
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")

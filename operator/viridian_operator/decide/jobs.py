@@ -10,7 +10,7 @@ from enum import StrEnum
 from viridian_operator.api import names
 from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Attempts, Phase
-from viridian_operator.api.training import Retries
+from viridian_operator.api.training import Deadlines, Retries
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
@@ -97,7 +97,31 @@ def counts_of(job: JobView) -> dict[str, int]:
 def retry_at(attempts: Attempts, since: datetime) -> datetime:
     """When the Job of the present attempt may be created; later with each infrastructure failure."""
     failures = attempts.infrastructure + attempts.code
-    return since + min(RETRY_BASE * (1 << failures - 1), RETRY_CAP) if failures else since
+    return since + min(RETRY_BASE * (1 << min(failures - 1, 16)), RETRY_CAP) if failures else since
+
+
+def begin_attempts(d: Draft, phase: Phase, message: str, deadlines: Deadlines) -> None:
+    """Enter training or evaluation: from now on its total deadline runs, whatever becomes of its attempts."""
+    retries = d.spec.training.retries if d.spec.training else Retries()
+    d.put_update(total_deadline=d.now + deadlines.over_all(retries))
+    d.enter(phase, message, limit=deadlines.queued)
+
+
+def out_of_time(d: Draft, job: JobView | None) -> bool:
+    """Whether all attempts and suspensions together took too long, which ends the update.
+
+    Each of them begins the deadlines of waiting and running anew. A Job that has ended is heard first.
+    """
+    deadline = d.update.total_deadline
+    if deadline is None or (job is not None and job.state in (JobState.COMPLETE, JobState.FAILED)):
+        return False
+    d.look_at(deadline)
+    if d.now < deadline:
+        return False
+    step = "evaluation" if d.update.phase is Phase.EVALUATING else "training"
+    message = f"{step}.deadlines.total is over, for all attempts and suspensions together: {d.update.message}"
+    finish(d, Phase.FAILED, Reason.TOTAL_DEADLINE_EXCEEDED, message)
+    return True
 
 
 def await_capacity(d: Draft, job: JobView | None) -> bool:
@@ -109,7 +133,8 @@ def await_capacity(d: Draft, job: JobView | None) -> bool:
         heed_disruption(d, job)
     if job is None:
         d.look_at(retry_at(d.update.attempts, d.update.phase_since))
-        d.say("waiting for its Job to be created")
+        if d.update.attempts.number == 1:  # a later one goes on saying what the last one ended with
+            d.say("waiting for its Job to be created")
     elif job.state in (JobState.RUNNING, JobState.COMPLETE, JobState.FAILED):
         return True
     elif job.state is JobState.SUSPENDED:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -27,9 +28,10 @@ from loop.manifests import (
 )
 from loop.nodes import advertised, schedulable
 from loop.registry import Mlflow, mlflow
-from loop.serving import condition, ended, last_number, serve_first, served
+from loop.serving import condition, ended, entry, last_number, serve_first, served
 from loop.space import Space
 from loop.volumes import claim_name, lost_claim, shared_claim, unbound_claim
+from viridian_demo.commands import CommandFailed
 
 SERVING = {"replicas": 2}
 NOWHERE = "http://127.0.0.1:9"
@@ -159,6 +161,26 @@ def test_a_training_gives_way_to_a_higher_priority(space: Space, following: Foll
         record = _end_while_it_trains(space, following, lambda _: space.apply(urgent), template)
         space.kubectl("delete", "pod", "holder", "--grace-period=1")
     assert (record["phase"], record["reason"]) == ("Failed", "Preempted"), record["message"]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_job_that_its_queue_suspends_over_and_over_has_an_end(space: Space, following: Following) -> None:
+    """As Kueue does it: each time both other deadlines begin anew."""
+    number = last_number(space) + 1
+    training = {"template": sleeper(), "deadlines": {"queued": "1m", "running": "15s", "total": "30s"}}
+    space.apply(model_update(space.name, serving=SERVING, training=training))
+    space.request(NAME, "run")
+    record: dict[str, Any] | None = None
+    for phase, suspend in cycle([("Training", "true"), ("Queued", "false")]):
+        state = following.wait(_in_phase(number, phase), 60, f"{phase}, or the end of the update")
+        if record := entry(state["status"], number):
+            break
+        with suppress(CommandFailed):  # the Job goes with the update
+            change = f'{{"spec": {{"suspend": {suspend}}}}}'
+            space.kubectl("patch", "job", f"{NAME}-train-{number}-a1", "--type=merge", "-p", change)
+    space.apply(model_update(space.name, serving=SERVING))
+    assert (record["phase"], record["reason"]) == ("Failed", "TotalDeadlineExceeded"), record["message"]
+    assert 30 <= _duration(record) <= 45
 
 
 @pytest.mark.usefixtures("untouched")
@@ -314,6 +336,16 @@ def _end_while_it_trains(
     record, _ = ended(following, number)
     space.apply(model_update(space.name, serving=SERVING))
     return record
+
+
+def _in_phase(number: int, phase: str) -> Callable[[Object], bool]:
+    """Whether an update is in a phase, or has ended."""
+
+    def holds(state: Object) -> bool:
+        update = state["status"]["update"]
+        return (update["number"], update["phase"]) == (number, phase) or entry(state["status"], number) is not None
+
+    return holds
 
 
 def _duration(record: dict[str, Any]) -> float:

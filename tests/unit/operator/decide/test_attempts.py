@@ -6,22 +6,31 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from simulation import World, spec
+from simulation import START, World, spec
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.status import Phase, Update
+from viridian_operator.api.status import Attempts, Phase, Update
+from viridian_operator.decide.jobs import retry_at
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 
 TEMPLATE = {"spec": {"containers": [{"name": "trainer", "image": "trainer"}]}}
 QUEUED, RUNNING = timedelta(hours=2), timedelta(minutes=10)
 
 
+NO_RETRIES = {"infrastructure": 0, "code": 0}
+
+
+def bounded(*, retries: dict[str, int] = NO_RETRIES, **total: str) -> World:
+    """A first update whose Jobs may wait for two hours and run for ten minutes, and for ``total`` in all."""
+    deadlines = {"queued": "2h", "running": "10m", **total}
+    training = {"template": TEMPLATE, "deadlines": deadlines, "retries": retries}
+    return World(spec=spec(training=training, evaluation={"deadlines": deadlines}))
+
+
 @pytest.fixture
 def world() -> World:
-    """A first update whose Jobs may wait for two hours and run for ten minutes."""
-    deadlines = {"queued": "2h", "running": "10m"}
-    training = {"template": TEMPLATE, "deadlines": deadlines, "retries": {"infrastructure": 0, "code": 0}}
-    return World(spec=spec(training=training, evaluation={"deadlines": deadlines}))
+    """The same without attempts and deadlines of its own."""
+    return bounded()
 
 
 def job(world: World, task: str) -> str:
@@ -88,6 +97,105 @@ def test_running_ends_at_its_own_deadline(world: World) -> None:
     world.now += RUNNING
     world.step()
     assert (update(world).phase, update(world).reason) == (Phase.FAILED, "DeadlineExceeded")
+
+
+def preempted_for_ever(world: World, task: str) -> timedelta:
+    """A queue that takes a Job's nodes away over and over, each time before a deadline; how long the update lived."""
+    begun = world.now
+    while update(world).running:
+        become(world, task, JobState.SUSPENDED)
+        world.now += RUNNING / 2
+        if update(world).running:
+            become(world, task, JobState.RUNNING)
+            world.now += RUNNING / 2
+            world.step()
+    return world.now - begun
+
+
+@pytest.mark.parametrize("task", ["train", "eval"])
+@pytest.mark.parametrize(
+    ("total", "expected"),
+    [
+        ({"total": "5h"}, timedelta(hours=5)),
+        # one attempt is all that the budgets allow
+        ({}, QUEUED + RUNNING),
+    ],
+)
+def test_preemption_over_and_over_ends_by_wall_clock_time(
+    task: str, total: dict[str, str], expected: timedelta
+) -> None:
+    world = bounded(**total)
+    if task == "eval":
+        world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    runs(world, task)
+    assert expected - RUNNING <= preempted_for_ever(world, task) <= expected + RUNNING
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "TotalDeadlineExceeded")
+    assert f"{'evaluation' if task == 'eval' else 'training'}.deadlines.total" in update(world).message
+
+
+def test_attempts_that_fail_over_and_over_end_by_wall_clock_time() -> None:
+    world = bounded(retries={"infrastructure": 100, "code": 0}, total="20m")
+    failure = JobView(name="x", task="train", number=1, attempt=1, state=JobState.FAILED, exit_code=75)
+    world.job_failures[1] = [failure] * 100
+    begun = world.now
+    world.run(lambda w: w.status.update is not None and not w.status.update.running, seconds=10)
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "TotalDeadlineExceeded")
+    assert timedelta(minutes=20) <= world.now - begun <= timedelta(minutes=21)
+    assert "exit code 75" in update(world).message
+
+
+def test_the_pause_before_an_attempt_is_bounded_however_many_there_were() -> None:
+    pauses = [retry_at(Attempts(infrastructure=failures), START) - START for failures in range(101)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == timedelta(minutes=5)
+
+
+def test_wall_clock_time_goes_on_while_the_operator_is_away() -> None:
+    world = bounded(total="1h")
+    runs(world, "train")
+    ends = update(world).total_deadline
+    assert ends == update(world).started_at + timedelta(hours=1)
+    become(world, "train", JobState.SUSPENDED)
+    assert update(world).total_deadline == ends
+    world.tick(3600)
+    world.step()
+    assert (update(world).phase, update(world).reason) == (Phase.FAILED, "TotalDeadlineExceeded")
+    assert update(world).total_deadline is None
+
+
+def test_a_training_that_ended_in_time_is_heard_also_after_the_deadline() -> None:
+    world = bounded(total="1h")
+    runs(world, "train")
+    world.capacity = True
+    world.tick(3600)
+    assert world.jobs["train-1-1"].state is JobState.COMPLETE
+    world.settle()
+    assert update(world).phase is Phase.SUCCEEDED, update(world).message
+
+
+def test_training_and_evaluation_have_each_their_time(world: World) -> None:
+    world.run(lambda w: w.status.phase is Phase.TRAINING)
+    training = update(world).total_deadline
+    world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    assert training is not None and update(world).total_deadline == update(world).phase_since + QUEUED + RUNNING
+    world.run(lambda w: w.status.phase is Phase.PREPARING)
+    assert update(world).total_deadline is None
+
+
+def test_a_clock_that_is_set_back_lengthens_no_training() -> None:
+    world = bounded(total="1h")
+    runs(world, "train")
+    left = update(world).total_deadline - world.now  # type: ignore[operator]
+    world.now -= timedelta(days=1)
+    world.step()
+    assert update(world).total_deadline <= world.now + left  # type: ignore[operator]
+
+
+def test_the_longest_deadlines_have_an_end_that_can_be_written() -> None:
+    longest = {"queued": "99999d", "running": "99999d"}
+    world = World(spec=spec(training={"template": TEMPLATE, "deadlines": longest, "retries": {"infrastructure": 100}}))
+    world.settle()
+    assert update(world).phase is Phase.SUCCEEDED
 
 
 def test_a_volume_that_is_missing_is_waited_for_until_the_deadline(world: World) -> None:
