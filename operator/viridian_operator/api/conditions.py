@@ -79,6 +79,7 @@ class Reason(StrEnum):
     NODE_LOST = "NodeLost"
     NODE_SHUTDOWN = "NodeShutdown"
     NODE_REFUSED = "NodeRefused"
+    SUSPENDED = "Suspended"
     DISRUPTED = "Disrupted"
     POD_LOST = "PodLost"
     JOB_DELETED = "JobDeleted"

@@ -168,7 +168,8 @@ def failed(d: Draft, job: JobView, *, again: Phase, limit: timedelta) -> None:
     if verdict.failure is Failure.FINAL:
         finish(d, Phase.FAILED, verdict.reason, message)
         return
-    infrastructure = attempts.infrastructure + (verdict.failure is Failure.INFRASTRUCTURE)
+    lost = verdict.failure is Failure.INFRASTRUCTURE and verdict.reason is not Reason.SUSPENDED
+    infrastructure = attempts.infrastructure + lost
     code = attempts.code + (verdict.failure is Failure.CODE)
     if infrastructure > retries.infrastructure or code > retries.code:
         finish(d, Phase.FAILED, verdict.reason, f"the last attempt, {message}")

@@ -32,10 +32,11 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How the container of a pod failed, and what ended the pod from outside, if anything did."""
+    """How the container of a pod failed, what ended the pod from outside, if anything did, and whether it was deleted."""
 
     state: Mapping[str, Any]
     disruption: Disruption | None
+    deleted: bool
 
     @property
     def exit_code(self) -> int:
@@ -73,4 +74,4 @@ def _end(pod: Manifest, container: str) -> PodEnd | None:
     state = next((terminated_state(each) for each in statuses if each.get("name") == container), None)
     if state is None or state.get("exitCode") in (0, None):
         return None
-    return PodEnd(state, disruption_of(pod))
+    return PodEnd(state, disruption_of(pod), deleted=bool(pod["metadata"].get("deletionTimestamp")))

@@ -118,7 +118,7 @@ class _Reading:
         if self._state is not JobState.FAILED or (self._cause and self._cause.weight is Weight.FINAL):
             return False
         failed = self.condition("Failed")
-        if "DisruptionTarget" in (failed.get("message") or ""):
+        if self._ended_by_queue() or "DisruptionTarget" in (failed.get("message") or ""):
             return True
         if self._cause and self._cause.weight is Weight.CAUSE:
             return self._cause.disruption is not None
@@ -128,9 +128,20 @@ class _Reading:
 
     def disruption(self) -> Reason | None:
         """What ends its pods from outside, as far as one is still there to tell; that of the cause counts first."""
+        if self._ended_by_queue():
+            return Reason.SUSPENDED
         if self._cause and self._cause.disruption:
             return self._cause.disruption.reason
         return next((found.reason for pod in self._pods if (found := disruption_of(pod))), None)
+
+    def _ended_by_queue(self) -> bool:
+        """Whether it failed only because it was suspended, which is not meant to fail a Job.
+
+        The Job controller deletes the pods of a suspended Job. If it sees one that has ended and is not gone yet, it
+        applies the failure policy to it (``getFailJobMessage``), whatever made it end.
+        """
+        suspended = self._state is JobState.FAILED and bool(self._job["spec"].get("suspend"))
+        return suspended and (self._cause is None or (self._cause.deleted and self._cause.weight is not Weight.FINAL))
 
     def trouble(self) -> Trouble | None:
         """Out of memory in any pod, or what the pods wait for."""

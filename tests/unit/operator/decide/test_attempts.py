@@ -77,6 +77,23 @@ def test_preemption_by_the_queue_waits_again_and_costs_no_attempt(world: World, 
     assert world.jobs_created == ["train-1-1", "eval-1-1"]
 
 
+@pytest.mark.parametrize("task", ["train", "eval"])
+def test_a_job_that_failed_as_its_queue_suspended_it_is_made_anew_at_no_cost(world: World, task: str) -> None:
+    if task == "eval":
+        world.run(lambda w: w.status.phase is Phase.EVALUATING)
+    runs(world, task)
+    name = job(world, task)
+    world.jobs[name] = replace(
+        world.jobs[name], state=JobState.FAILED, exit_code=143, disrupted=True, disruption=Reason.SUSPENDED
+    )
+    world.step()
+    attempts = update(world).attempts
+    assert (attempts.number, attempts.infrastructure, attempts.code) == (2, 0, 0)
+    world.capacity = True
+    world.settle()
+    assert update(world).phase is Phase.SUCCEEDED, update(world).message
+
+
 def test_waiting_in_the_queue_ends_at_its_own_deadline(world: World) -> None:
     world.capacity = False
     world.run(lambda w: w.status.update is not None and job(w, "train") in w.jobs)
