@@ -32,7 +32,7 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How the container of a pod failed, what ended the pod from outside, if anything did, and whether it was deleted."""
+    """How the container of a pod failed, what ended the pod from outside, if anything, and whether it was deleted."""
 
     state: Mapping[str, Any]
     disruption: Disruption | None
