@@ -49,6 +49,7 @@ def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
         *_strategy(spec),
         *_registry(spec.registry),
         *_source(spec),
+        *_deadlines(spec),
         *_trigger(spec.trigger),
         *_rollout(spec.rollout, spec.serving.identity),
     ]
@@ -143,6 +144,13 @@ def _start_offsets(offsets: Offsets, partitions: int) -> Iterator[str]:
     wanted = {str(partition) for partition in range(partitions)}
     if set(offsets) != wanted:
         yield f"data.startOffsets name partitions {sorted(offsets)}: name each of {sorted(wanted)}"
+
+
+def _deadlines(spec: ModelUpdateSpec) -> Iterator[str]:
+    parts = {"training": spec.training, "evaluation": spec.evaluation}
+    for name, deadlines in ((name, part.deadlines) for name, part in parts.items() if part):
+        if deadlines.total is not None and deadlines.total < deadlines.running:
+            yield f"{name}.deadlines.total must not be shorter than {name}.deadlines.running: lengthen total"
 
 
 def _trigger(trigger: Trigger) -> Iterator[str]:

@@ -171,6 +171,7 @@ class Attempts(ApiModel):
     code: int = 0
     seen: bool = Field(default=False, description="the Job of this attempt was seen, so it is never created again")
     judging: bool = Field(default=False, description="the evaluation Job of this attempt was seen to run")
+    disruption: str = Field(default="", description="why a pod was evicted or lost, kept as that pod is soon gone")
 
 
 class Intent(ApiModel):
@@ -239,6 +240,9 @@ class Update(ApiModel):
     started_at: Time
     phase_since: Time
     deadline: Time | None = Field(default=None, description="end of the present phase")
+    total_deadline: Time | None = Field(
+        default=None, description="end of training or of evaluation, whatever attempts and suspensions there are"
+    )
     window: Window | None = None
     fresh: Offsets | None = Field(default=None, description="where events begin that the champion has not trained on")
     total: int | None = Field(default=None, description="events ever appended to the log up to the window's end")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from viridian_operator.api.base import ApiModel, Opaque, Volume
 from viridian_operator.api.durations import Duration
 from viridian_operator.api.templates import PodTemplate
-from viridian_operator.api.validation import POSITIVE, checked
+from viridian_operator.api.validation import POSITIVE, at_most, checked
+
+_TOTAL = at_most(
+    "self.running", "self.total", "deadlines.total must not be shorter than deadlines.running: lengthen total"
+)
+#: no date is so far away that it cannot be written, however many attempts there may be
+_LONGEST = timedelta(days=100_000)
 
 
 class Retries(ApiModel):
@@ -21,8 +27,28 @@ class Retries(ApiModel):
     code: int = Field(default=2, ge=0, le=20, description="crashes of the trainer")
 
 
-class TrainingDeadlines(ApiModel):
-    """How long a Job may wait for capacity and how long one attempt may run."""
+class Deadlines(ApiModel):
+    """Waiting and running begin anew with each attempt and suspension, the total does not."""
+
+    model_config = ConfigDict(json_schema_extra=checked(_TOTAL))
+
+    queued: Duration
+    running: Duration
+    total: Duration | None = Field(
+        default=None,
+        description="wall-clock time of all attempts and suspensions together; default: that of as many attempts as "
+        "retries allows, each with queued and running",
+        json_schema_extra=checked(POSITIVE),
+    )
+
+    def over_all(self, retries: Retries) -> timedelta:
+        """``total``, or what as many attempts as ``retries`` allows may take: suspensions add nothing to it."""
+        attempts = retries.infrastructure + retries.code + 1
+        return self.total or min(attempts * (self.queued + self.running), _LONGEST)
+
+
+class TrainingDeadlines(Deadlines):
+    """How long the training Job may wait for capacity, how long one attempt may run, and all of it may take."""
 
     queued: Duration = Field(
         default=timedelta(hours=1), description="waiting for capacity", json_schema_extra=checked(POSITIVE)
@@ -46,8 +72,8 @@ class Training(ApiModel):
     template: PodTemplate = Field(description="pod template; the first container is the trainer")
 
 
-class EvaluationDeadlines(ApiModel):
-    """How long an evaluation Job may wait for capacity and run."""
+class EvaluationDeadlines(Deadlines):
+    """How long the evaluation Job may wait for capacity, how long one attempt may run, and all of it may take."""
 
     queued: Duration = Field(
         default=timedelta(minutes=30), description="waiting for capacity", json_schema_extra=checked(POSITIVE)

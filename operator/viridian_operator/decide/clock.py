@@ -22,6 +22,7 @@ def follow_clock(d: Draft) -> None:
     d.put_update(
         phase_since=update.phase_since - back,
         deadline=_earlier(update.deadline, back),
+        total_deadline=_earlier(update.total_deadline, back),
         intent=intent.but(deadline=intent.deadline - back) if intent else None,
         bake=_bake(bake, back) if bake else None,
     )

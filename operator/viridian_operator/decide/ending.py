@@ -44,6 +44,7 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         finished_at=d.now,
         phase_since=d.now,
         deadline=None,
+        total_deadline=None,
         intent=None,
         phases=d.phases_so_far(),
     )

@@ -9,7 +9,7 @@ from viridian_operator.api.gate import OnInconclusive
 from viridian_operator.api.status import Evaluation, Kind, Phase
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, promote
-from viridian_operator.decide.jobs import await_capacity, failed, vanished
+from viridian_operator.decide.jobs import await_capacity, failed, heed_disruption, out_of_time, vanished
 from viridian_operator.decide.observation import JobState, JobView
 from viridian_operator.decide.preparing import prepare
 from viridian_operator.decide.tags import VERDICT, owe_tag
@@ -26,6 +26,8 @@ def evaluating(d: Draft) -> None:
     job = d.seen.job_of(TASK, update.number, update.attempts.number)
     if job is None and update.attempts.seen:
         vanished(d, task=TASK, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
+    elif out_of_time(d, job):
+        return
     elif not update.attempts.judging:
         if await_capacity(d, job):
             d.put_update(attempts=d.update.attempts.but(judging=True))
@@ -40,6 +42,7 @@ def _version(d: Draft) -> str:
 
 
 def _watch(d: Draft, job: JobView) -> None:
+    heed_disruption(d, job)
     if job.state is JobState.FAILED:
         failed(d, job, again=Phase.EVALUATING, limit=d.spec.evaluation.deadlines.queued)
     elif job.state is JobState.COMPLETE:
@@ -49,7 +52,7 @@ def _watch(d: Draft, job: JobView) -> None:
         queued = d.spec.evaluation.deadlines.queued
         d.enter(Phase.EVALUATING, f"{job.name} is suspended by its queue", limit=queued)
     elif d.overdue:
-        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name}: it did not end in time")
 
 
 def _complete(d: Draft, job: JobView) -> None:
@@ -64,7 +67,7 @@ def _complete(d: Draft, job: JobView) -> None:
     except ValueError as error:
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, f"{job.name}: {error}")
         return
-    d.put_update(evaluation=evaluation)
+    d.put_update(evaluation=evaluation, total_deadline=None)
     if d.update.candidate and d.update.kind is not Kind.ANCHOR:  # of which the trainer hears when it is decided
         owe_tag(d, d.update.candidate.version, VERDICT, evaluation.verdict)
     _follow(d, evaluation)

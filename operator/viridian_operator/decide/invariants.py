@@ -275,7 +275,7 @@ def _unbounded(update: Update) -> str:
 
 
 def _unfinished(update: Update) -> str:
-    left = update.intent or update.deadline or update.finished_at is None
+    left = update.intent or update.deadline or update.total_deadline or update.finished_at is None
     return f"update {update.number} is {update.phase}, but its intent or deadline is left" if left else ""
 
 

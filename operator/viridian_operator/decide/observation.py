@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from viridian_operator.api.conditions import Reason
 from viridian_operator.api.serves import Serves
 from viridian_operator.api.status import CheckResult, Detection, Offsets, Window
 from viridian_operator.api.version import ModelRef
@@ -44,6 +45,9 @@ class PodTrouble(StrEnum):
     """Why a pod does not serve, as far as its status tells."""
 
     UNSCHEDULABLE = "Unschedulable"
+    VOLUME_MISSING = "VolumeMissing"
+    VOLUME_LOST = "VolumeLost"
+    VOLUME_UNBOUND = "VolumeUnbound"
     IMAGE_PULL = "ImagePull"
     INVALID = "PodInvalid"
     OUT_OF_MEMORY = "OutOfMemory"
@@ -193,6 +197,8 @@ class JobView:
     trouble: PodTrouble | None = None
     #: a disruption (eviction, preemption, node loss) ended it
     disrupted: bool = False
+    #: which, as long as a pod is there to tell; of a Job that runs: what is about to end one of its pods
+    disruption: Reason | None = None
     started_at: datetime | None = None
 
 

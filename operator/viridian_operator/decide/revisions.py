@@ -23,11 +23,16 @@ CRASHES = {PodTrouble.OUT_OF_MEMORY: Reason.OUT_OF_MEMORY, PodTrouble.CRASH_LOOP
 #: troubles that may pass by themselves, until the deadline
 PASSING = {
     PodTrouble.UNSCHEDULABLE: Reason.UNSCHEDULABLE,
+    PodTrouble.VOLUME_MISSING: Reason.VOLUME_MISSING,
+    PodTrouble.VOLUME_LOST: Reason.VOLUME_LOST,
+    PodTrouble.VOLUME_UNBOUND: Reason.VOLUME_UNBOUND,
     PodTrouble.IMAGE_PULL: Reason.IMAGE_PULL,
     PodTrouble.INVALID: Reason.POD_INVALID,
     PodTrouble.REGISTRY_UNREACHABLE: Reason.REGISTRY_UNREACHABLE,
     PodTrouble.INFRASTRUCTURE: Reason.INFRASTRUCTURE,
 }
+#: troubles of pods that no node takes
+UNPLACED = frozenset({Reason.UNSCHEDULABLE, Reason.VOLUME_MISSING, Reason.VOLUME_LOST, Reason.VOLUME_UNBOUND})
 #: causes that lie in the bundle itself, not in the template or the cluster
 OF_THE_BUNDLE = frozenset(
     {Reason.DIGEST_MISMATCH, Reason.BAD_BUNDLE, Reason.WARMUP_FAILED, Reason.OUT_OF_MEMORY, Reason.CRASH_LOOP}

@@ -16,10 +16,12 @@ from viridian_operator.api.status import (
     Update,
     Window,
 )
+from viridian_operator.api.training import Training
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.gaps import begin_after
 from viridian_operator.decide.hashing import follows_chain
+from viridian_operator.decide.jobs import begin_attempts
 from viridian_operator.decide.numbering import next_number
 from viridian_operator.decide.observation import RegisteredVersion
 from viridian_operator.decide.preparing import prepare
@@ -78,7 +80,7 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         if trigger.kind == Reason.REQUESTED:
             d.note(Reason.NO_NEW_DATA, "nothing was started: the log holds no events after the watermark", warn=True)
         return
-    _queue(d, trigger, window, parent, heads.total)
+    _queue(d, trigger, window, parent, heads.total, training)
 
 
 def _refuse(d: Draft, reason: Reason, message: str) -> None:
@@ -94,13 +96,13 @@ def _tainted(parent: Champion, entry: Quarantined) -> str:
     )
 
 
-def _queue(d: Draft, trigger: Trigger, window: Window, parent: Champion | None, total: int) -> None:
-    champion, training = d.status.champion, d.spec.training
+def _queue(d: Draft, trigger: Trigger, window: Window, parent: Champion | None, total: int, training: Training) -> None:
+    champion = d.status.champion
     kind = Kind.INCREMENTAL if parent else Kind.FULL
     fresh = begin_after(champion, d.status.gaps) if champion and champion.watermark else None
     model, split = parent.model if parent else None, d.spec.gate.split.value
     _begin(d, kind, trigger, window=window, fresh=fresh, total=total, parent=model, split=split)
-    d.enter(Phase.QUEUED, "waiting for its Job to be created", limit=training.deadlines.queued if training else None)
+    begin_attempts(d, Phase.QUEUED, "waiting for its Job to be created", training.deadlines)
     why = f": {trigger.detail}" if trigger.kind in (Reason.DRIFT, Reason.WATERMARK_AGE) else ""
     d.note(Reason.QUEUED, f"update {d.update.number} ({kind}, {trigger.kind}): {size(window)} events{why}")
 
@@ -163,13 +165,13 @@ def start_follow(d: Draft, trigger: Trigger, version: RegisteredVersion, window:
     if window is None:
         prepare(d)
     else:
-        d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
+        begin_attempts(d, Phase.EVALUATING, "waiting for the evaluation Job", d.spec.evaluation.deadlines)
 
 
 def start_anchor(d: Draft, version: RegisteredVersion, window: Window) -> None:
     """What the online trainer registered is judged on the events of ``window``, which came after it was made."""
     _begin_anchor(d, version, window)
-    d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
+    begin_attempts(d, Phase.EVALUATING, "waiting for the evaluation Job", d.spec.evaluation.deadlines)
 
 
 def refuse_anchor(d: Draft, version: RegisteredVersion, problem: str) -> None:

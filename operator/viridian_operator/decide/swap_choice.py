@@ -13,6 +13,7 @@ from viridian_operator.api.serving import IdentityPolicy
 from viridian_operator.api.status import Candidate, Kind, Phase, Revision
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import follows_chain, template_hash
+from viridian_operator.decide.revisions import UNPLACED
 
 
 def swap_if_chosen(d: Draft, candidate: Candidate) -> bool:
@@ -32,7 +33,7 @@ def swap_for_want_of_room(d: Draft, trouble: tuple[Reason, str] | None) -> bool:
     candidate = d.update.candidate
     if d.update.capacity != Capacity.AUTO or candidate is None or trouble is None:
         return False
-    if trouble[0] not in (Reason.UNSCHEDULABLE, Reason.REPLICA_FAILURE):
+    if trouble[0] not in UNPLACED | {Reason.REPLICA_FAILURE}:
         return False
     if against := unswappable(d, candidate):
         d.put_update(room=f"not hot swapped either: {against}")

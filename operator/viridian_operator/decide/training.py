@@ -16,7 +16,14 @@ from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish, want_aliases
 from viridian_operator.decide.gaps import gaps_after
 from viridian_operator.decide.hashing import canonical_json
-from viridian_operator.decide.jobs import await_capacity, failed, vanished
+from viridian_operator.decide.jobs import (
+    await_capacity,
+    begin_attempts,
+    failed,
+    heed_disruption,
+    out_of_time,
+    vanished,
+)
 from viridian_operator.decide.observation import JobState, JobView, RegisteredVersion
 from viridian_operator.decide.tags import GAPS, owe_tag
 from viridian_operator.decide.window import entries_before
@@ -33,6 +40,8 @@ def queued(d: Draft) -> None:
     job = _job(d)
     if job is None and d.update.attempts.seen:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=wanted.deadlines.queued)
+    elif out_of_time(d, job):
+        return
     elif job is None and not d.seen.slot.granted:
         _await_slot(d)
     elif await_capacity(d, job):
@@ -59,17 +68,21 @@ def training(d: Draft) -> None:
     if wanted is None:
         return
     job, queue = _job(d), wanted.deadlines.queued
+    if job is not None:
+        heed_disruption(d, job)
     if job is None:
         vanished(d, task=TASK, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.FAILED:
         failed(d, job, again=Phase.QUEUED, limit=queue)
     elif job.state is JobState.COMPLETE:
         _complete(d, job)
+    elif out_of_time(d, job):
+        return
     elif job.state is JobState.SUSPENDED:
         # preempted by its queue: waiting is no running, and costs no attempt
         d.enter(Phase.QUEUED, f"{job.name} is suspended by its queue", limit=queue)
     elif d.overdue:
-        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name} did not end in time")
+        finish(d, Phase.FAILED, Reason.DEADLINE_EXCEEDED, f"{job.name}: it did not end in time")
 
 
 def _wanted(d: Draft) -> Training | None:
@@ -218,4 +231,4 @@ def _trained(d: Draft, candidate: Candidate) -> None:
     _tell_gaps(d, candidate)
     message = f"update {d.update.number} trained version {candidate.version} on {_counted(d, candidate.events)}"
     d.note(Reason.TRAINED, message)
-    d.enter(Phase.EVALUATING, "waiting for the evaluation Job", limit=d.spec.evaluation.deadlines.queued)
+    begin_attempts(d, Phase.EVALUATING, "waiting for the evaluation Job", d.spec.evaluation.deadlines)

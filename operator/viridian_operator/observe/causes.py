@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from viridian_operator.kube.resources import Manifest
 from viridian_operator.observe.termination import error_of, parse_message
-from viridian_operator.observe.troubles import disruption_of, terminated_state
+from viridian_operator.observe.troubles import Disruption, disruption_of, terminated_state
 
 #: exit codes by which the contract says that another attempt would end the same way, whatever else happened
 _FINAL: Final = frozenset({3, 64, 65, 78})
@@ -32,10 +32,11 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How the container of a pod failed, and whether the pod was ended from outside."""
+    """How the container of a pod failed, what ended the pod from outside, if anything, and whether it was deleted."""
 
     state: Mapping[str, Any]
-    disrupted: bool
+    disruption: Disruption | None
+    deleted: bool
 
     @property
     def exit_code(self) -> int:
@@ -55,7 +56,7 @@ class PodEnd:
         """Among equals the first. Moments are whole seconds: within one, a kill comes before what it causes, and a
         stop on request after what it is caused by.
         """
-        if self.disrupted or self.exit_code == _KILLED:
+        if self.disruption or self.exit_code == _KILLED:
             rank = 0
         else:
             rank = 2 if self.exit_code == _STOPPED else 1
@@ -73,4 +74,4 @@ def _end(pod: Manifest, container: str) -> PodEnd | None:
     state = next((terminated_state(each) for each in statuses if each.get("name") == container), None)
     if state is None or state.get("exitCode") in (0, None):
         return None
-    return PodEnd(state, disruption_of(pod) is not None)
+    return PodEnd(state, disruption_of(pod), deleted=bool(pod["metadata"].get("deletionTimestamp")))

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from viridian_operator.api import names
+from viridian_operator.api.conditions import Reason
 from viridian_operator.api.status import Window
 from viridian_operator.decide.observation import JobState, JobView, PodTrouble
 from viridian_operator.kube.resources import Manifest
@@ -57,6 +58,7 @@ def job_view(job: Mapping[str, Any], pods: Iterable[Manifest]) -> JobView | None
         message=view.message(trouble),
         trouble=trouble[0] if trouble else None,
         disrupted=view.disrupted(),
+        disruption=view.disruption(),
         started_at=view.started_at(),
     )
 
@@ -116,13 +118,30 @@ class _Reading:
         if self._state is not JobState.FAILED or (self._cause and self._cause.weight is Weight.FINAL):
             return False
         failed = self.condition("Failed")
-        if "DisruptionTarget" in (failed.get("message") or ""):
+        if self._ended_by_queue() or "DisruptionTarget" in (failed.get("message") or ""):
             return True
         if self._cause and self._cause.weight is Weight.CAUSE:
-            return self._cause.disrupted
+            return self._cause.disruption is not None
         if any(disruption_of(pod) for pod in self._pods):
             return True
         return failed.get("reason") in ("BackoffLimitExceeded", "PodFailurePolicy") and self.exit_code() is None
+
+    def disruption(self) -> Reason | None:
+        """What ends its pods from outside, as far as one is still there to tell; that of the cause counts first."""
+        if self._ended_by_queue():
+            return Reason.SUSPENDED
+        if self._cause and self._cause.disruption:
+            return self._cause.disruption.reason
+        return next((found.reason for pod in self._pods if (found := disruption_of(pod))), None)
+
+    def _ended_by_queue(self) -> bool:
+        """Whether it failed only because it was suspended, which is not meant to fail a Job.
+
+        The Job controller deletes the pods of a suspended Job. If it sees one that has ended and is not gone yet, it
+        applies the failure policy to it (``getFailJobMessage``), whatever made it end.
+        """
+        suspended = self._state is JobState.FAILED and bool(self._job["spec"].get("suspend"))
+        return suspended and (self._cause is None or (self._cause.deleted and self._cause.weight is not Weight.FINAL))
 
     def trouble(self) -> Trouble | None:
         """Out of memory in any pod, or what the pods wait for."""

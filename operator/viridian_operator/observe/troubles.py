@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from viridian_operator.api.conditions import Reason
 from viridian_operator.decide.observation import PodTrouble
 from viridian_operator.observe.termination import error_of, for_people, parse_message
 
@@ -23,21 +25,32 @@ _IMAGE: Final = frozenset(
     }
 )
 _INVALID: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-#: reasons of a whole pod that ended through no fault of its containers
-_INFRASTRUCTURE: Final = frozenset(
-    {
-        "Evicted",
-        "Preempting",
-        "NodeLost",
-        "NodeShutdown",
-        "NodeAffinity",
-        "Shutdown",
-        "Terminated",
-        "UnexpectedAdmissionError",
-        "OutOfcpu",
-        "OutOfmemory",
-        "OutOfpods",
-    }
+#: reasons of the condition DisruptionTarget
+_DISRUPTIONS: Final[Mapping[str, Reason]] = {
+    "EvictionByEvictionAPI": Reason.EVICTED,
+    "PreemptionByScheduler": Reason.PREEMPTED,
+    "DeletionByTaintManager": Reason.NODE_LOST,
+    "DeletionByPodGC": Reason.NODE_LOST,
+}
+#: reasons of a whole pod that its kubelet ended or refused; the condition only says TerminationByKubelet then
+_BY_KUBELET: Final[Mapping[str, Reason]] = {
+    "Evicted": Reason.EVICTED,
+    "Preempting": Reason.PREEMPTED,
+    "NodeLost": Reason.NODE_LOST,
+    "NodeShutdown": Reason.NODE_SHUTDOWN,
+    "Shutdown": Reason.NODE_SHUTDOWN,
+    "Terminated": Reason.NODE_SHUTDOWN,
+    "NodeAffinity": Reason.NODE_REFUSED,
+    "UnexpectedAdmissionError": Reason.NODE_REFUSED,
+}
+#: before the name of what a node has too little of, such as ``OutOfcpu`` or ``OutOfnvidia.com/gpu``
+_OUT_OF: Final = "OutOf"
+#: what the scheduler says of volume claims, the same on every node
+#: (kubernetes/pkg/scheduler/framework/plugins/volumebinding)
+_VOLUMES: Final = (
+    (re.compile(r'persistentvolumeclaim "[^"]*" (not found|is being deleted)'), PodTrouble.VOLUME_MISSING),
+    (re.compile(r"bound to non-existent (persistentvolume|pv)"), PodTrouble.VOLUME_LOST),
+    (re.compile(r"unbound immediate PersistentVolumeClaims"), PodTrouble.VOLUME_UNBOUND),
 )
 #: reasons that serving images give for a load that failed
 REASONS: Final = {
@@ -63,7 +76,9 @@ def trouble_of(pod: Mapping[str, Any]) -> Trouble | None:
     A container that runs again is in no trouble, whatever ended it before: restarts are counted apart.
     """
     status = pod.get("status") or {}
-    if found := disruption_of(pod) or _unscheduled(status):
+    if disruption := disruption_of(pod):
+        return PodTrouble.INFRASTRUCTURE, disruption.message
+    if found := _unscheduled(status):
         return found
     for container in _containers(status):
         if found := _of_container(container):
@@ -71,16 +86,29 @@ def trouble_of(pod: Mapping[str, Any]) -> Trouble | None:
     return None
 
 
-def disruption_of(pod: Mapping[str, Any]) -> Trouble | None:
+class Disruption(NamedTuple):
+    """What ends a pod from outside, and a sentence about it."""
+
+    reason: Reason
+    message: str
+
+
+def disruption_of(pod: Mapping[str, Any]) -> Disruption | None:
     """Eviction, preemption, node loss: what ends pods from outside."""
     status = pod.get("status") or {}
+    kubelet = _by_kubelet(status.get("reason") or "")
     for condition in status.get("conditions") or ():
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            text = condition.get("message") or condition.get("reason") or "disrupted"
-            return PodTrouble.INFRASTRUCTURE, str(text)
-    if status.get("phase") == "Failed" and status.get("reason") in _INFRASTRUCTURE:
-        return PodTrouble.INFRASTRUCTURE, f"{status['reason']}: {status.get('message') or ''}".rstrip(": ")
+            why = condition.get("reason") or ""
+            text = condition.get("message") or why or "disrupted"
+            return Disruption(_DISRUPTIONS.get(why) or kubelet or Reason.DISRUPTED, str(text))
+    if status.get("phase") == "Failed" and kubelet:
+        return Disruption(kubelet, f"{status['reason']}: {status.get('message') or ''}".rstrip(": "))
     return None
+
+
+def _by_kubelet(reason: str) -> Reason | None:
+    return Reason.NODE_REFUSED if reason.startswith(_OUT_OF) else _BY_KUBELET.get(reason)
 
 
 def was_out_of_memory(pod: Mapping[str, Any]) -> bool:
@@ -107,8 +135,9 @@ def _containers(status: Status) -> Iterator[Status]:
 def _unscheduled(status: Status) -> Trouble | None:
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            text = condition.get("message") or condition.get("reason") or "no node fits"
-            return PodTrouble.UNSCHEDULABLE, str(text)
+            text = str(condition.get("message") or condition.get("reason") or "no node fits")
+            of_volume = (trouble for pattern, trouble in _VOLUMES if pattern.search(text))
+            return next(of_volume, PodTrouble.UNSCHEDULABLE), text
     return None
 
 

@@ -18,6 +18,7 @@ from apiserver import ApiServer, binaries
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import (
+    Attempts,
     Bake,
     Candidate,
     Champion,
@@ -280,6 +281,8 @@ def full_status() -> ModelUpdateStatus:
         phase=Phase.BAKING,
         started_at=NOW,
         phase_since=NOW,
+        total_deadline=NOW,
+        attempts=Attempts(number=2, infrastructure=1, disruption="Evicted"),
         window=window,
         candidate=Candidate(version="5", digest=digest, trained_to={"0": "90@1-0"}, holdout=window, run_id="r"),
         evaluation=Evaluation(verdict="Pass", reason="NonInferior", metrics={"candidate": {"auroc": 0.7}}),

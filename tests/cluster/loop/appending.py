@@ -36,6 +36,14 @@ class Stream:
             run(*command, env={"TERM": "dumb"})
         self.count += count
 
+    def trim(self) -> None:
+        """Remove every entry, as a stream with a maximal length does."""
+        with forwarded(self.tools, SYSTEM, "service/viridian-redis", 6379) as port:
+            client = redis.Redis(port=port)
+            for partition in range(PARTITIONS):
+                client.xtrim(f"{self.name}:{partition}", maxlen=0, approximate=False)
+            client.close()
+
     def append_broken(self, count: int) -> None:
         """Append ``count`` entries that hold no event."""
         with forwarded(self.tools, SYSTEM, "service/viridian-redis", 6379) as port:

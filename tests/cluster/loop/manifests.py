@@ -85,6 +85,23 @@ def sleeper() -> Manifest:
     return template
 
 
+def ending(code: int, reason: str = "") -> Manifest:
+    """A pod template that ends at once, with last words in the form of the contract if it has a ``reason``."""
+    words = json.dumps({"error": {"reason": reason, "message": "what to change"}}) if reason else ""
+    template = trainer(env=[variable("WORDS", words)])
+    saying = f'printf %s "$WORDS" > /dev/termination-log; exit {code}'
+    template["spec"]["containers"][0]["command"] = ["sh", "-c", saying]
+    return template
+
+
+def unbegun() -> Manifest:
+    """A pod template that has a node, but is initialised for longer than any test."""
+    template = sleeper()
+    spec = template["spec"]
+    spec["initContainers"] = [{**spec["containers"][0], "name": "initialising"}]
+    return template
+
+
 def server(*env: Manifest) -> Manifest:
     """A pod template that serves."""
     container = {
@@ -155,6 +172,14 @@ def pod(name: str, container: Manifest, volumes: list[Manifest] | None = None) -
             "volumes": volumes or [],
         },
     }
+
+
+def holder(resources: Manifest, **spec: Any) -> Manifest:
+    """A pod that does nothing but keep ``resources``; ``spec`` goes into that of the pod."""
+    program = "import signal; signal.pause()"
+    image_of, command = image("operator"), ["python3", "-c", program]
+    made = pod("holder", {"name": "holder", "image": image_of, "command": command, "resources": resources})
+    return merged(made, {"spec": spec})
 
 
 def variable(name: str, value: str) -> Manifest:

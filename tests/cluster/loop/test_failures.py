@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
+from itertools import cycle
 from typing import Any
 
 import pytest
 
 from loop.appending import Stream
-from loop.following import Following
-from loop.manifests import NAME, merged, model_update, server, sleeper, trainer, variable
+from loop.containers import kill_container
+from loop.following import Following, Object
+from loop.manifests import (
+    NAME,
+    ending,
+    holder,
+    merged,
+    model_update,
+    server,
+    sleeper,
+    trainer,
+    unbegun,
+    variable,
+)
+from loop.nodes import advertised, schedulable
 from loop.registry import Mlflow, mlflow
-from loop.serving import condition, ended, last_number, serve_first, served
+from loop.serving import condition, ended, entry, last_number, serve_first, served
 from loop.space import Space
+from loop.volumes import claim_name, lost_claim, shared_claim, unbound_claim
+from viridian_demo.commands import CommandFailed
 
 SERVING = {"replicas": 2}
 NOWHERE = "http://127.0.0.1:9"
@@ -36,7 +52,7 @@ TRAININGS = [
                 env=[variable("MLFLOW_TRACKING_URI", NOWHERE), variable("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")]
             )
         },
-        "Infrastructure",
+        "RegistryUnreachable",
         120,
         2,
         id="registry-unreachable",
@@ -46,16 +62,24 @@ TRAININGS = [
         {"template": sleeper(), "deadlines": {"running": "5s"}}, "DeadlineExceeded", 30, 0, id="longer-than-allowed"
     ),
     pytest.param(
-        {
-            "checkpoint": {"persistentVolumeClaim": {"claimName": "lost"}},
-            "deadlines": {"queued": "10s"},
-        },
-        "Unschedulable",
-        25,
-        0,
-        id="volume-is-lost",
+        {"template": unbegun(), "deadlines": {"queued": "5s"}}, "QueueDeadlineExceeded", 25, 0, id="never-begins"
     ),
 ]
+#: exit code, what the container gives as its reason, reason of the end
+EXIT_CODES = [
+    (1, "", "CodeFailed"),
+    (3, "GateInputMissing", "GateInputMissing"),
+    (64, "BadUsage", "BadUsage"),
+    (75, "", "Infrastructure"),
+    (75, "LogUnreachable", "LogUnreachable"),
+    (75, "PeerLost", "PeerLost"),
+    (75, "Promoted", "Infrastructure"),
+    (139, "BadData", "CodeFailed"),
+]
+#: an attempt that fails is the last one
+ONCE = {"infrastructure": 0, "code": 0}
+SLOT = "test.viridian.dev/slot"
+ONE_SLOT = {"limits": {SLOT: "1"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,17 +108,126 @@ def test_training_fails(
 
 
 @pytest.mark.usefixtures("untouched")
-def test_an_evicted_training_is_no_failure_of_the_code(space: Space, following: Following) -> None:
+@pytest.mark.parametrize(("code", "told", "reason"), EXIT_CODES)
+def test_every_exit_code_has_its_reason(space: Space, following: Following, code: int, told: str, reason: str) -> None:
+    record = _run(space, following, training={"template": ending(code, told), "retries": ONCE})
+    assert (record["phase"], record["reason"]) == ("Failed", reason), record["message"]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_an_evaluation_that_fails_is_named(space: Space, following: Following) -> None:
+    record = _run(space, following, evaluation={"template": ending(3, "GateInputMissing")})
+    assert (record["phase"], record["reason"]) == ("Failed", "GateInputMissing"), record["message"]
+    assert f"{NAME}-eval-{record['number']}-a1" in record["message"]
+
+
+def _evict(space: Space, pod: Object) -> None:
+    name = pod["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": space.name}}
+    path = f"/api/v1/namespaces/{space.name}/pods/{name}/eviction"
+    space.tools.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+
+def _kill(_: Space, pod: Object) -> None:
+    assert kill_container(pod)
+
+
+def _stop(space: Space, pod: Object) -> None:
+    space.kubectl("delete", "pod", pod["metadata"]["name"], "--wait=false")
+
+
+def _delete_job(space: Space, pod: Object) -> None:
+    space.kubectl("delete", "job", pod["metadata"]["labels"]["batch.kubernetes.io/job-name"], "--wait=false")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(_evict, "Evicted"), (_kill, "Killed"), (_stop, "Stopped"), (_delete_job, "JobDeleted")],
+)
+def test_a_training_that_is_ended_from_outside_is_no_failure_of_the_code(
+    space: Space, following: Following, end: Callable[[Space, Object], None], reason: str
+) -> None:
+    record = _end_while_it_trains(space, following, lambda pod: end(space, pod), sleeper())
+    assert (record["phase"], record["reason"]) == ("Failed", reason), record["message"]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_training_gives_way_to_a_higher_priority(space: Space, following: Following) -> None:
+    template = sleeper()
+    template["spec"]["containers"][0]["resources"] = ONE_SLOT
+    with advertised(space.tools, SLOT):
+        urgent = holder(ONE_SLOT, priorityClassName="system-cluster-critical")
+        record = _end_while_it_trains(space, following, lambda _: space.apply(urgent), template)
+        space.kubectl("delete", "pod", "holder", "--grace-period=1")
+    assert (record["phase"], record["reason"]) == ("Failed", "Preempted"), record["message"]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_job_that_its_queue_suspends_over_and_over_has_an_end(space: Space, following: Following) -> None:
+    """As Kueue does it: each time both other deadlines begin anew, and no budget is used up."""
     number = last_number(space) + 1
-    training = {"template": sleeper(), "retries": {"infrastructure": 0, "code": 5}}
+    deadlines = {"queued": "1m", "running": "30s", "total": "30s"}
+    training = {"template": sleeper(), "deadlines": deadlines, "retries": ONCE}
     space.apply(model_update(space.name, serving=SERVING, training=training))
     space.request(NAME, "run")
-    following.wait(lambda state: state["status"]["phase"] == "Training", 60, "the training to run")
-    (pod,) = space.list("pods", f"viridian.dev/task=train,viridian.dev/update={number}")
-    _evict(space, pod["metadata"]["name"])
-    record, _ = ended(following, number)
+    record: dict[str, Any] | None = None
+    for phase, suspend in cycle([("Training", "true"), ("Queued", "false")]):
+        state = following.wait(_in_phase(number, phase), 60, f"{phase}, or the end of the update")
+        if record := entry(state["status"], number):
+            break
+        # Kubernetes fails some of the Jobs that are suspended, and another attempt follows
+        attempt = state["status"]["update"].get("attempts", {}).get("number", 1)
+        with suppress(CommandFailed):  # the Job goes with the update
+            change = f'{{"spec": {{"suspend": {suspend}}}}}'
+            space.kubectl("patch", "job", f"{NAME}-train-{number}-a{attempt}", "--type=merge", "-p", change)
     space.apply(model_update(space.name, serving=SERVING))
-    assert (record["phase"], record["reason"]) == ("Failed", "Infrastructure"), record["message"]
+    assert (record["phase"], record["reason"]) == ("Failed", "TotalDeadlineExceeded"), record["message"]
+    assert 30 <= _duration(record) <= 45
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_node_that_does_not_take_its_pod(space: Space, following: Following) -> None:
+    template = trainer(resources={"requests": {"cpu": "10k"}})
+    template["spec"]["nodeName"] = schedulable(space.tools)
+    record = _run(space, following, training={"template": template, "retries": ONCE})
+    assert (record["phase"], record["reason"]) == ("Failed", "NodeRefused"), record["message"]
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        pytest.param(lambda _: nullcontext("absent"), "VolumeMissing", id="absent"),
+        pytest.param(unbound_claim, "VolumeUnbound", id="unbound"),
+        pytest.param(lost_claim, "VolumeLost", id="lost"),
+    ],
+)
+def test_a_claim_without_a_volume(
+    space: Space, following: Following, claim: Callable[[Space], AbstractContextManager[str]], reason: str
+) -> None:
+    with claim(space) as name:
+        checkpoint = {"persistentVolumeClaim": {"claimName": name}}
+        record = _run(space, following, training={"checkpoint": checkpoint, "deadlines": {"queued": "10s"}})
+    assert (record["phase"], record["reason"]) == ("Failed", reason), record["message"]
+    assert _duration(record) <= 25
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_log_that_is_trimmed_while_the_training_waits(space: Space) -> None:
+    """It waits for its claim, which comes after the entries of its window have gone."""
+    stream, claim = Stream(space.tools, f"{space.name}-trimmed"), claim_name(space)
+    stream.append(100)
+    training = {"checkpoint": {"persistentVolumeClaim": {"claimName": claim}}}
+    named = {"metadata": {"name": "trimmed", "namespace": space.name}}
+    space.apply(merged(model_update(stream.name, training=training), named))
+    with space.follow("trimmed") as following:
+        following.wait(_says(f'"{claim}" not found'), 60, "the training waits for its claim")
+        stream.trim()
+        with shared_claim(space):
+            record, _ = ended(following, 1)
+    space.kubectl("delete", "modelupdate", "trimmed", "--wait=false")
+    assert (record["phase"], record["reason"]) == ("Failed", "DataTrimmed"), record["message"]
 
 
 @pytest.mark.usefixtures("untouched")
@@ -192,10 +325,30 @@ def _run(space: Space, following: Following, **changes: dict[str, Any]) -> dict[
     return record
 
 
-def _evict(space: Space, pod: str) -> None:
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": space.name}}
-    path = f"/api/v1/namespaces/{space.name}/pods/{pod}/eviction"
-    space.tools.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+def _end_while_it_trains(
+    space: Space, following: Following, end: Callable[[Object], None], template: Object
+) -> dict[str, Any]:
+    """The record of an update whose only attempt is brought to its end by ``end``, which gets its pod."""
+    number = last_number(space) + 1
+    training = {"template": template, "retries": {"infrastructure": 0, "code": 5}}
+    space.apply(model_update(space.name, serving=SERVING, training=training))
+    space.request(NAME, "run")
+    following.wait(lambda state: state["status"]["phase"] == "Training", 60, "the training to run")
+    (pod,) = space.list("pods", f"viridian.dev/task=train,viridian.dev/update={number}")
+    end(pod)
+    record, _ = ended(following, number)
+    space.apply(model_update(space.name, serving=SERVING))
+    return record
+
+
+def _in_phase(number: int, phase: str) -> Callable[[Object], bool]:
+    """Whether an update is in a phase, or has ended."""
+
+    def holds(state: Object) -> bool:
+        update = state["status"]["update"]
+        return (update["number"], update["phase"]) == (number, phase) or entry(state["status"], number) is not None
+
+    return holds
 
 
 def _duration(record: dict[str, Any]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,13 +9,11 @@ import pytest
 
 from loop.appending import Stream
 from loop.following import Object
-from loop.manifests import NAME, model_update, plugins, pod, trainer
-from loop.nodes import schedulable
+from loop.manifests import NAME, holder, model_update, plugins, trainer
+from loop.nodes import advertised
 from loop.serving import phases
 from loop.space import Space
-from loop.waiting import until
 from viridian_demo.commands import Tools
-from viridian_demo.install import image
 
 GPU = "nvidia.com/gpu"
 ONE = {"limits": {GPU: "1"}}
@@ -24,18 +21,12 @@ ONE = {"limits": {GPU: "1"}}
 
 @pytest.fixture(scope="module")
 def node_with_gpu(installed: Tools) -> Iterator[str]:
-    """A node that says it has one GPU, as a device plug-in would make it."""
-    name = schedulable(installed)
-    _advertise(installed, name, {GPU: "1"})
-    until(lambda: _allocatable(installed, name) == "1", 60, f"{name} has a GPU")
-    yield name
-    _advertise(installed, name, {GPU: None})
+    with advertised(installed, GPU) as name:
+        yield name
 
 
 def test_training_waits_for_a_gpu_and_says_so(space: Space, stream: Stream, node_with_gpu: str) -> None:
-    program = "import signal; signal.pause()"
-    container = {"name": "holder", "image": image("operator"), "command": ["python3", "-c", program], "resources": ONE}
-    space.apply(pod("holder", container))
+    space.apply(holder(ONE))
     space.wait_for("pod/holder", "condition=Ready", 60)
     stream.append(2000)
     space.apply(plugins(), model_update(space.name, training={"template": trainer(resources=ONE)}))
@@ -53,14 +44,3 @@ def _waits_for_gpu(state: Object) -> bool:
 
 def _update(state: Object) -> dict[str, Any]:
     return (state.get("status") or {}).get("update") or {}
-
-
-def _advertise(tools: Tools, node: str, resources: dict[str, str | None]) -> None:
-    body = json.dumps({"status": {"capacity": resources, "allocatable": resources}})
-    tools.kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", body)
-
-
-def _allocatable(tools: Tools, node: str) -> str | None:
-    found = json.loads(tools.kubectl("get", "node", node, "-o", "json"))
-    value: str | None = found["status"]["allocatable"].get(GPU)
-    return value

@@ -140,6 +140,14 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             {"rollout": {"bake": {"duration": "1d", "deadline": "23h"}}},
             "rollout.bake.deadline must not be shorter than bake.duration",
         ),
+        (
+            {"training": {"deadlines": {"running": "2d", "total": "47h"}, "template": {}}},
+            "training.deadlines.total must not be shorter than training.deadlines.running: lengthen total",
+        ),
+        (
+            {"evaluation": {"deadlines": {"running": "1d", "total": "1h"}}},
+            "evaluation.deadlines.total must not be shorter than evaluation.deadlines.running: lengthen total",
+        ),
         (golden("ReadinessOnly"), "health check answers is golden, which needs serving.identity Digest"),
         (
             {"serving": {"identity": "ReadinessOnly", "template": {}}, **health(latency={"max": 5})},

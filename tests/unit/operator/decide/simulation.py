@@ -40,7 +40,13 @@ LOADING = timedelta(seconds=5)
 #: what ends a pod that loads such a version, instead of failing the load
 _DEADLY = (PodTrouble.CRASH_LOOP, PodTrouble.OUT_OF_MEMORY)
 #: what has nothing to do with the version itself
-_OF_THE_POD = (PodTrouble.UNSCHEDULABLE, PodTrouble.IMAGE_PULL, PodTrouble.INVALID, PodTrouble.INFRASTRUCTURE)
+_OF_THE_POD = (
+    PodTrouble.UNSCHEDULABLE,
+    PodTrouble.VOLUME_UNBOUND,
+    PodTrouble.IMAGE_PULL,
+    PodTrouble.INVALID,
+    PodTrouble.INFRASTRUCTURE,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 UID = "uid-1"
@@ -405,6 +411,7 @@ class World:
                 result=end.result,
                 trouble=end.trouble,
                 disrupted=end.disrupted,
+                disruption=end.disruption,
             )
         if job.task == "train" and self._lost(job):
             gone = {"task": "Train", "error": {"reason": "DataTrimmed", "message": "the log was trimmed"}}

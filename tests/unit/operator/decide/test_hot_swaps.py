@@ -406,14 +406,15 @@ def test_a_status_from_before_a_swap_is_not_believed(first: World) -> None:
     assert first.status.champion and first.status.champion.version == "2"
 
 
-def no_room(world: World) -> None:
-    world.stillborn["2"] = PodTrouble.UNSCHEDULABLE
+def no_room(world: World, trouble: PodTrouble = PodTrouble.UNSCHEDULABLE) -> None:
+    world.stillborn["2"] = trouble
 
 
-def test_auto_swaps_where_there_is_no_room_for_a_second_revision() -> None:
+@pytest.mark.parametrize("trouble", [PodTrouble.UNSCHEDULABLE, PodTrouble.VOLUME_UNBOUND])
+def test_auto_swaps_where_there_is_no_room_for_a_second_revision(trouble: PodTrouble) -> None:
     world = World(spec=spec(rollout=QUICK | {"capacity": "Auto", "deadlines": {"schedule": "1m"}}))
     world.settle()
-    no_room(world)
+    no_room(world, trouble)
     more_events(world)
     world.run(lambda w: bool(w.pods_of("2")))
     world.settle()

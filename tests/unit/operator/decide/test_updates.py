@@ -234,6 +234,8 @@ def test_a_first_version_that_fails_its_bake_serves_but_is_not_champion() -> Non
         (PodTrouble.OUT_OF_MEMORY, "OutOfMemory", True),
         (PodTrouble.IMAGE_PULL, "ImagePull", False),
         (PodTrouble.UNSCHEDULABLE, "Unschedulable", False),
+        (PodTrouble.VOLUME_MISSING, "VolumeMissing", False),
+        (PodTrouble.VOLUME_LOST, "VolumeLost", False),
         (PodTrouble.REGISTRY_UNREACHABLE, "RegistryUnreachable", False),
     ],
 )

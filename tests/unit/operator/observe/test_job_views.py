@@ -110,6 +110,41 @@ def test_a_failed_job_gives_exit_code_and_error() -> None:
     assert "KeyError: x" in found.message
 
 
+def deleted(found: dict[str, Any]) -> dict[str, Any]:
+    return {**found, "metadata": {**found["metadata"], "deletionTimestamp": "2026-01-01T00:00:03Z"}}
+
+
+STOPPED = "Container trainer for pod recsys/p failed with exit code 143 matching FailJob rule at index 1"
+
+
+@pytest.mark.parametrize(
+    ("pods", "disruption"),
+    [
+        ([deleted(pod(exited(143), phase="Failed"))], "Suspended"),
+        # an image without a handler for SIGTERM
+        ([deleted(pod(exited(1), phase="Failed"))], "Suspended"),
+        ([], "Suspended"),
+        # it had failed by itself before it was suspended
+        ([pod(exited(1), phase="Failed")], None),
+        ([deleted(pod(exited(65), phase="Failed"))], None),
+    ],
+)
+def test_a_job_that_fails_because_it_is_suspended(pods: list[dict[str, Any]], disruption: str | None) -> None:
+    """The Job controller fails a suspended Job if it sees a pod of it that ended, which depends on timing."""
+    failed = created(conditions=ended("Failed", "PodFailurePolicy", STOPPED))
+    failed["spec"]["suspend"] = True
+    found = view(failed, *pods)
+    assert (found.state, found.disrupted, found.disruption) == (JobState.FAILED, bool(disruption), disruption)
+
+
+def test_the_disruption_of_the_cause_counts_not_of_its_victims() -> None:
+    preempted = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
+    pods = (gang_pod(0, 143, 5, conditions=EVICTED), gang_pod(1, 143, 1, conditions=preempted))
+    for order in (pods, pods[::-1]):
+        found = view(created(GANG, conditions=ended("Failed", "PodFailurePolicy")), *order)
+        assert (found.disrupted, found.disruption) == (True, "Preempted")
+
+
 def test_the_exit_code_outlives_the_pod() -> None:
     text = "Container trainer for pod recsys/p failed with exit code 78 matching FailJob rule at index 1"
     found = view(created(conditions=ended("Failed", "PodFailurePolicy", text)))
@@ -137,9 +172,13 @@ def test_memory_and_disruption_are_told_apart() -> None:
     assert (found.trouble, found.disrupted) == (PodTrouble.OUT_OF_MEMORY, False)
     target = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler", "message": "preempted"}
     found = view(failed, pod(exited(143), phase="Failed", conditions=[target]))
-    assert (found.trouble, found.disrupted) == (PodTrouble.INFRASTRUCTURE, True)
+    assert (found.trouble, found.disrupted, found.disruption) == (PodTrouble.INFRASTRUCTURE, True, "Preempted")
+    # while it still has to end the pod tells already; once it is gone, the Job does not say which disruption it was
+    found = view(created(), pod({"running": {}}, conditions=[target]))
+    assert (found.state, found.disrupted, found.disruption) == (JobState.RUNNING, False, "Preempted")
     text = "Pod recsys/p has condition DisruptionTarget matching FailJob rule at index 0"
-    assert view(created(conditions=ended("Failed", "PodFailurePolicy", text))).disrupted
+    found = view(created(conditions=ended("Failed", "PodFailurePolicy", text)))
+    assert (found.disrupted, found.disruption) == (True, None)
     # the pod is gone and nothing tells how it ended
     assert view(created(conditions=ended("Failed", "BackoffLimitExceeded"))).disrupted
     assert not view(created(conditions=ended("Failed", "DeadlineExceeded"))).disrupted

@@ -11,6 +11,7 @@ from viridian_operator.api import names
 from viridian_operator.decide.observation import PodTrouble
 from viridian_operator.observe.pods import address_of, pod_view
 from viridian_operator.observe.termination import parse_message
+from viridian_operator.observe.troubles import disruption_of
 
 
 def message(reason: str) -> str:
@@ -30,6 +31,16 @@ def pod(*containers: dict[str, Any], **status: Any) -> dict[str, Any]:
     meta = {"name": "ctr-1", "labels": {names.REVISION: "hash1"}}
     statuses = [{"name": f"c{index}", **each} for index, each in enumerate(containers)]
     return {"metadata": meta, "spec": {"nodeName": "n1"}, "status": {"containerStatuses": statuses, **status}}
+
+
+def unplaced(why: str) -> dict[str, Any]:
+    """A pod that no node takes, as the scheduler says it."""
+    text = f"0/3 nodes are available: {why}. preemption: 0/3 nodes are available: 3 not helpful for scheduling."
+    return pod(conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text}])
+
+
+def target(reason: str) -> list[dict[str, Any]]:
+    return [{"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "why"}]
 
 
 RUNNING = {"state": {"running": {}}}
@@ -75,6 +86,26 @@ BACK_OFF = "CrashLoopBackOff"
             PodTrouble.UNSCHEDULABLE,
             "0/3 nodes",
         ),
+        (unplaced('persistentvolumeclaim "c" not found'), PodTrouble.VOLUME_MISSING, '"c" not found'),
+        (unplaced('persistentvolumeclaim "c" is being deleted'), PodTrouble.VOLUME_MISSING, "being deleted"),
+        (
+            unplaced('persistentvolumeclaim "c" bound to non-existent persistentvolume "pv"'),
+            PodTrouble.VOLUME_LOST,
+            "non-existent",
+        ),
+        (
+            unplaced("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"),
+            PodTrouble.VOLUME_LOST,
+            "non-existent",
+        ),
+        (unplaced("pod has unbound immediate PersistentVolumeClaims"), PodTrouble.VOLUME_UNBOUND, "unbound"),
+        # of an ephemeral volume, which is there a moment later
+        (
+            unplaced('waiting for ephemeral volume controller to create the persistentvolumeclaim "c"'),
+            PodTrouble.UNSCHEDULABLE,
+            "ephemeral",
+        ),
+        (unplaced("1 node(s) had volume node affinity conflict"), PodTrouble.UNSCHEDULABLE, "affinity"),
         (
             pod(waiting("PodInitializing"), initContainerStatuses=[waiting("ImagePullBackOff")]),
             PodTrouble.IMAGE_PULL,
@@ -86,6 +117,35 @@ def test_trouble(observed: dict[str, Any], trouble: PodTrouble | None, text: str
     view = pod_view(observed)
     assert view.trouble is trouble
     assert text in view.message
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        ({"conditions": target("EvictionByEvictionAPI")}, "Evicted"),
+        ({"conditions": target("PreemptionByScheduler")}, "Preempted"),
+        ({"conditions": target("DeletionByTaintManager")}, "NodeLost"),
+        ({"conditions": target("DeletionByPodGC")}, "NodeLost"),
+        ({"conditions": target("WhateverComesNext")}, "Disrupted"),
+        ({"conditions": [{"type": "DisruptionTarget", "status": "True"}]}, "Disrupted"),
+        # the kubelet says more in the status of the whole pod than in the condition
+        ({"conditions": target("TerminationByKubelet")}, "Disrupted"),
+        ({"conditions": target("TerminationByKubelet"), "phase": "Failed", "reason": "Evicted"}, "Evicted"),
+        ({"conditions": target("TerminationByKubelet"), "phase": "Failed", "reason": "Preempting"}, "Preempted"),
+        ({"conditions": target("TerminationByKubelet"), "phase": "Failed", "reason": "Terminated"}, "NodeShutdown"),
+        ({"phase": "Failed", "reason": "Evicted"}, "Evicted"),
+        ({"phase": "Failed", "reason": "NodeShutdown"}, "NodeShutdown"),
+        ({"phase": "Failed", "reason": "OutOfnvidia.com/gpu"}, "NodeRefused"),
+        ({"phase": "Failed", "reason": "UnexpectedAdmissionError"}, "NodeRefused"),
+        ({"phase": "Failed", "reason": "DeadlineExceeded"}, None),
+        ({"phase": "Failed"}, None),
+        ({"phase": "Running", "reason": "NodeLost"}, None),
+        ({"conditions": [{"type": "DisruptionTarget", "status": "False", "reason": "EvictionByEvictionAPI"}]}, None),
+    ],
+)
+def test_what_ended_a_pod_from_outside(status: dict[str, Any], reason: str | None) -> None:
+    found = disruption_of(pod({"state": ended(143)}, **status))
+    assert (found.reason if found else None) == reason
 
 
 @pytest.mark.parametrize(
