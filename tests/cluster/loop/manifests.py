@@ -14,8 +14,8 @@ from viridian_demo.install import image
 NAME = "ctr"
 PLUGINS = "plugins"
 INPUTS = "user:300,item:200,hour:24"
-#: A client that a busy machine kept from running for some seconds sends all that is due at once, to a single pod: with
-#: the default of 512 requests the pod would refuse the rest, which is no fault of an update.
+#: A pod that a busy machine kept from running for some seconds finds all requests of these at once. With the default
+#: of 512 it would refuse the rest, which is no fault of an update.
 IN_FLIGHT = "8192"
 _PLUGIN_DIR = "/opt/plugins"
 _EXAMPLE = {"user": "u1", "item": "i1", "hour": "7"}
@@ -102,13 +102,13 @@ def unbegun() -> Manifest:
     return template
 
 
-def server(*env: Manifest) -> Manifest:
-    """A pod template that serves."""
+def server(*env: Manifest, cpu: str = "50m") -> Manifest:
+    """A pod template that serves; ``cpu`` is what it has for sure while everything else on its node is busy."""
     container = {
         "name": "server",
         "image": image("server"),
         "env": [_path(), variable("VIRIDIAN_DRAIN_SECONDS", "3"), *env, variable("VIRIDIAN_MAX_IN_FLIGHT", IN_FLIGHT)],
-        "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
+        "resources": {"requests": {"cpu": cpu, "memory": "256Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [_mount()],
     }
     return {"spec": {"terminationGracePeriodSeconds": 30, "containers": [container], "volumes": [_volume()]}}

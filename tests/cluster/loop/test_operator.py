@@ -10,7 +10,7 @@ from loop.appending import Stream
 from loop.callers import Caller
 from loop.following import Following
 from loop.installing import RELEASE, SYSTEM, install, wait_ready
-from loop.manifests import NAME, merged, model_update, pod
+from loop.manifests import NAME, merged, model_update, pod, server
 from loop.operator_pods import SELECTOR, Replica, Requests, holder, replicas
 from loop.registry import mlflow
 from loop.serving import ended, last_number, serve_first, served
@@ -26,7 +26,8 @@ MEMORY_LIMIT = 150 * 2**20
 
 @pytest.fixture(scope="module", autouse=True)
 def model(space: Space, stream: Stream) -> None:
-    serve_first(space, stream)
+    # a single pod, beside releases that are installed and removed: it needs for sure what its requests take
+    serve_first(space, stream, serving={"template": server(cpu="300m")})
 
 
 @pytest.fixture(scope="module")
