@@ -119,8 +119,9 @@ def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
 
 
 def _registry(registry: Registry) -> Iterator[str]:
-    if not _is_address(registry.tracking_uri, "http", "https"):
-        yield f"registry.trackingURI {registry.tracking_uri!r} is no address: write http://HOST:PORT"
+    for field, address in (("trackingURI", registry.tracking_uri), ("externalURL", registry.external_url)):
+        if address is not None and not _is_address(address, "http", "https"):
+            yield f"registry.{field} {address!r} is no address: write http://HOST:PORT"
 
 
 def _source(spec: ModelUpdateSpec) -> Iterator[str]:

@@ -124,6 +124,14 @@ class Registry(ApiModel):
         description="address of the MLflow server, without credentials",
         json_schema_extra=checked(HTTP, NO_CREDENTIALS),
     )
+    external_url: str | None = Field(
+        default=None,
+        alias="externalURL",
+        max_length=512,
+        pattern="^https?://",
+        description="address at which people open the pages of that server, for links in status; default: trackingURI",
+        json_schema_extra=checked(HTTP, NO_CREDENTIALS),
+    )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",

@@ -160,6 +160,7 @@ class Evaluation(ApiModel):
     users: int = 0
     failed: list[str] = []
     run_id: str | None = Field(default=None, alias="runID")
+    report: str = Field(default="", description="where people read how it came about")
     overridden_by: str | None = Field(default=None, description="request of a person that let it through all the same")
 
 
@@ -283,6 +284,7 @@ class HistoryEntry(ApiModel):
     version: str | None = None
     digest: str | None = None
     verdict: str | None = None
+    report: str = Field(default="", description="where people read how the verdict came about")
     difference: dict[str, float] = {}
     events: dict[str, int] = {}
     started_at: Time

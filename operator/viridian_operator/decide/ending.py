@@ -24,6 +24,7 @@ from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import revision_hash
 from viridian_operator.decide.online import owe_revert
+from viridian_operator.decide.reports import with_report
 from viridian_operator.decide.tags import PROMOTED, QUARANTINE, VERDICT, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
@@ -59,7 +60,9 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         d.put(failed_revision=what_failed(update.green))
     if update.quarantine and update.candidate and update.kind in CONTENDS:
         quarantine(d, update.candidate.model, done.reason)
-    d.note(reason, f"update {update.number} {phase}: {message}", warn=phase is not Phase.SUCCEEDED)
+    text = f"update {update.number} {phase}: {message}"
+    told = with_report(text, update.evaluation) if phase is Phase.REJECTED else text
+    d.note(reason, told, warn=phase is not Phase.SUCCEEDED)
 
 
 def what_failed(revision: Revision) -> str:
@@ -101,6 +104,7 @@ def _entry(update: Update) -> HistoryEntry:
         version=candidate.version if candidate else None,
         digest=candidate.digest if candidate else None,
         verdict=evaluation.verdict if evaluation else None,
+        report=evaluation.report if evaluation else "",
         difference=evaluation.difference if evaluation else {},
         events=candidate.events if candidate else update.events,
         started_at=update.started_at,

@@ -59,6 +59,7 @@ def prometheus(**changes: Any) -> dict[str, Any]:
         {"trigger": {"schedule": "*/15 * * * *", "timeZone": "Europe/Berlin"}},
         {"strategy": "Periodic", "trigger": {"schedule": "0 3 29 2 *"}},
         {"registry": {"trackingURI": "https://mlflow.example.com/base", "driftPolicy": "Restore"}},
+        {"registry": {"trackingURI": "http://mlflow:5000", "externalURL": "https://mlflow.example.com/base"}},
         {"rollout": {"capacity": "Surge"}},
         {"rollout": {"capacity": "HotSwap"}},
         FOLLOWS,
