@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 from viridian_operator.api import names
 from viridian_operator.api.data import Start
 from viridian_operator.api.follow import OUTPUTS
+from viridian_operator.api.gate import METRICS, Gate
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.online import ChainStore
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
@@ -50,6 +51,7 @@ def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
         *_registry(spec.registry),
         *_source(spec),
         *_trigger(spec.trigger),
+        *_gate(spec.gate),
         *_rollout(spec.rollout, spec.serving.identity),
     ]
 
@@ -160,6 +162,11 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
         yield "trigger.jitter must be at most 1d"
     if not _is_zone(trigger.time_zone):
         yield f"trigger.timeZone {trigger.time_zone!r} is unknown: write an IANA name, e.g. Europe/Berlin"
+
+
+def _gate(gate: Gate) -> Iterator[str]:
+    for name in sorted(set(gate.floors) - set(METRICS)):
+        yield f"gate.floors names an unknown metric {name}: write any of {', '.join(METRICS)}"
 
 
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:

@@ -95,6 +95,10 @@ def test_good_ones(changes: dict[str, Any]) -> None:
         (FOLLOWS | {"follow": {"alias": "champion"}}, "follow.alias champion is written by Viridian itself"),
         (FOLLOWS | {"follow": {"version": 1, "pollInterval": "4s"}}, "follow.pollInterval must be at least 5s"),
         (FOLLOWS | {"evaluation": {"template": {}}}, "strategy Registry judges with data and evaluation.template"),
+        (
+            {"gate": {"floors": {"aurco": 0.6}}},
+            "gate.floors names an unknown metric aurco: write any of logloss, auroc",
+        ),
         ({"data": None}, "strategy Incremental trains: give data"),
         ({"training": None}, "strategy Incremental trains: give data"),
         ({"data": {"source": {}}}, "data.source names no event log: give redisStream"),
