@@ -21,10 +21,16 @@ from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy
 from viridian_operator.api.status import Offsets
+from viridian_operator.api.training import Begin
 from viridian_operator.api.trigger import Trigger
 
 _SHORTEST_POLL: Final = timedelta(seconds=5)
 _LONGEST_JITTER: Final = timedelta(days=1)
+_BEGINS: Final = {
+    Strategy.PERIODIC: (Begin.FULL, Begin.WARM),
+    Strategy.INCREMENTAL: (Begin.WARM,),
+    Strategy.ONLINE: (Begin.FULL,),
+}
 _PLACEHOLDERS: Final = (
     "namespace",
     "name",
@@ -76,6 +82,11 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
         yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
     if spec.strategy is Strategy.PERIODIC and spec.trigger.schedule is None:
         yield "strategy Periodic needs trigger.schedule, e.g. 0 3 * * *"
+    if spec.training and spec.training.start not in (None, *_BEGINS[spec.strategy]):
+        yield (
+            f"training.start {spec.training.start} does not go with strategy {spec.strategy}: Incremental always "
+            "starts Warm and Online Full, so leave it out or write strategy: Periodic"
+        )
     trigger = spec.trigger
     asks = (trigger.schedule, trigger.new_events, trigger.watermark_age, trigger.drift)
     if spec.strategy is Strategy.INCREMENTAL and not any(asks):

@@ -1146,6 +1146,50 @@ def test_periodic_trains_from_nothing_and_on_its_schedule_only(first: World) -> 
     assert first.status.update.parent is None
 
 
+@pytest.fixture
+def warm() -> World:
+    """A first model that a schedule trains on, every fourth time from nothing."""
+    training = spec().training
+    assert training
+    begins = training.wire() | {"start": "Warm", "fullRetrainEvery": 4}
+    data = spec().data
+    assert data
+    replayed = data.wire() | {"replay": {"ratio": 1.0}}
+    world = World(spec=spec(strategy="Periodic", trigger={"schedule": "0 3 * * *"}, training=begins, data=replayed))
+    world.settle()
+    return world
+
+
+def the_night_comes(world: World) -> None:
+    number = world.status.update.number if world.status.update else 0
+    world.run(lambda w: w.status.update is not None and w.status.update.number > number, seconds=600)
+    world.settle()
+
+
+def test_a_warm_periodic_update_trains_the_champion_on_what_came_since(warm: World) -> None:
+    assert warm.status.update and warm.status.update.kind is Kind.FULL, "there is no champion to start with"
+    warm.events += 5000
+    warm.run(lambda w: any(job.number == 2 for job in w.jobs.values()), seconds=600)
+    update = warm.status.update
+    assert update and update.window and update.parent
+    assert (update.kind, update.trigger.kind, update.parent.version) == (Kind.INCREMENTAL, "Schedule", "1")
+    assert update.window.start == warm.versions["1"].trained_to
+    made = next(action for action in warm.log if isinstance(action, act.CreateJob) and action.update.number == 2)
+    assert made.parent == update.parent
+    warm.settle()
+    assert warm.serving_versions == {"2"}
+
+
+def test_warm_periodic_updates_start_from_nothing_every_nth_time(warm: World) -> None:
+    kinds = []
+    for _ in range(5):
+        warm.events += 100
+        the_night_comes(warm)
+        assert warm.status.update
+        kinds.append(warm.status.update.kind)
+    assert kinds == [*[Kind.INCREMENTAL] * 3, Kind.FULL, Kind.INCREMENTAL]
+
+
 def test_a_schedule_runs_once_for_all_missed_times(first: World) -> None:
     first.spec = first.spec.but(trigger=first.spec.trigger.but(schedule="*/5 * * * *", new_events=None))
     first.step()
