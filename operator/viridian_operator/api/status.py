@@ -405,7 +405,9 @@ class ModelUpdateStatus(ApiModel):
     reference: ModelRef | None = Field(
         default=None, description="last anchor, which candidates must not fall behind either"
     )
-    since_full: int = Field(default=0, description="incremental updates promoted since the last full one")
+    since_full: int = Field(
+        default=0, description="incremental updates promoted since a full one was, or came to nothing"
+    )
     update: Update | None = None
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()

@@ -51,7 +51,13 @@ class Training(ApiModel):
         description="what an update of strategy Periodic begins with: Full (if absent), nothing, and the whole log; "
         "Warm, the champion, and the events after its watermark, mixed with old ones as data.replay says",
     )
-    full_retrain_every: int = Field(default=50, ge=1, le=10000, description="every n-th update starts from nothing")
+    full_retrain_every: int = Field(
+        default=50,
+        ge=1,
+        le=10000,
+        description="after n - 1 promoted increments the next update starts from nothing; if that comes to nothing, "
+        "increments go on, and after as many of them it is tried again",
+    )
     seed: int = Field(default=7, ge=0, le=2**31 - 1, description="of initial weights and of the replay")
     retries: Retries = Retries()
     deadlines: TrainingDeadlines = TrainingDeadlines()

@@ -54,6 +54,8 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         history=[*d.status.history, _entry(done)][-HISTORY_LIMIT:],
         backoff=_backoff(d, done),
     )
+    if update.kind is Kind.FULL and phase in _PAUSE_AFTER and not _looks_left(d, done):
+        d.put(since_full=0)  # what serves must stay fresh: increments go on, and a full one is tried again after them
     _give_up(d, done)
     _answer_anchor(d, done)
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
@@ -75,9 +77,13 @@ def _give_up(d: Draft, update: Update) -> None:
     known = d.status.followed
     if update.kind is not Kind.FOLLOW or known is None or update.phase not in (Phase.REJECTED, Phase.ABORTED):
         return
-    looks_left = update.reason == Reason.GATE_INCONCLUSIVE and d.status.backoff.looks > 0
-    if not looks_left:
+    if not _looks_left(d, update):
         d.put(followed=known.but(given_up=f"update {update.number} {update.phase}: {update.message}"))
+
+
+def _looks_left(d: Draft, update: Update) -> bool:
+    """Whether an inconclusive update is followed by another look at more events."""
+    return update.reason == Reason.GATE_INCONCLUSIVE and d.status.backoff.looks > 0
 
 
 def _answer_anchor(d: Draft, update: Update) -> None:
@@ -194,10 +200,12 @@ def _crown(d: Draft, champion: Champion, kind: Kind) -> None:
 
 
 def _dethrone(d: Draft, digest: str) -> None:
-    """A person went back: champion, watermark and alias go back together, what was left is quarantined."""
+    """A person went back: champion, watermark, reference and alias go back together, what was left is quarantined."""
     status = d.status
     if status.previous_champion is None or status.previous_champion.digest != digest:
         return
+    if status.champion and status.reference == status.champion.model:
+        d.put(reference=status.previous_champion.model)
     if status.champion and status.champion.digest != digest:
         quarantine(d, status.champion.model, Reason.ROLLED_BACK_BY_REQUEST)
     d.put(champion=status.previous_champion, previous_champion=None, previous=None)
