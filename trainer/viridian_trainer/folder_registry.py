@@ -27,6 +27,11 @@ class FolderRun:
         """See ``Run``."""
         return self._folder.name
 
+    @property
+    def experiment(self) -> str:
+        """See ``Run``."""
+        return ""
+
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """See ``Run``."""
         with (self._folder / "metrics.jsonl").open("a", encoding="utf-8") as file:

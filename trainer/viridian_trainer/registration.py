@@ -30,6 +30,7 @@ for _name, _value in _DEFAULTS.items():
 # Imported after its settings; without pandas and the rest of the full distribution.
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.artifacts import download_artifacts  # noqa: E402
+from mlflow.entities import RunInfo  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from requests import RequestException  # noqa: E402
 
@@ -57,13 +58,19 @@ def _answering(uri: str) -> Iterator[None]:
 class MlflowRun:
     """``Run`` in MLflow."""
 
-    def __init__(self, client: MlflowClient, uri: str, run_id: str, artifacts: str) -> None:
-        self._client, self._uri, self._run_id, self.artifacts = client, uri, run_id, artifacts
+    def __init__(self, client: MlflowClient, uri: str, info: RunInfo) -> None:
+        self._client, self._uri, self._run_id = client, uri, str(info.run_id)
+        self._experiment, self.artifacts = str(info.experiment_id), str(info.artifact_uri)
 
     @property
     def run_id(self) -> str:
         """See ``Run``."""
         return self._run_id
+
+    @property
+    def experiment(self) -> str:
+        """See ``Run``."""
+        return self._experiment
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """See ``Run``."""
@@ -105,7 +112,7 @@ class MlflowRegistry:
             for name, value in params.items():
                 text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
                 self._client.log_param(run.info.run_id, name, text[:6000])
-        return MlflowRun(self._client, self._uri, run.info.run_id, run.info.artifact_uri)
+        return MlflowRun(self._client, self._uri, run.info)
 
     def newest(self, model: str) -> Registered | None:
         """See ``Registry``."""

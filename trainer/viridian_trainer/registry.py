@@ -46,6 +46,11 @@ class Run(Protocol):
         """Identity of the run."""
         ...
 
+    @property
+    def experiment(self) -> str:
+        """Identity of the group that pages for people show it in; "" in a registry without such pages."""
+        ...
+
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Record metrics after ``step`` events; a registry that does not answer is no reason to stop
         training.

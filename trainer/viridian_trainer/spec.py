@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from viridian_model.chain.builder import Selection
@@ -17,17 +17,43 @@ from viridian_model.schema import Schema
 from viridian_trainer.data import Data, Fraction, Part, Seconds, Source, parse_part
 from viridian_trainer.errors import BadConfig
 
-__all__ = ["Data", "Gate", "Slice", "Source", "SplitKind", "TrainerConfig", "model_spec", "parse_part", "split_config"]
+__all__ = [
+    "METRICS",
+    "Data",
+    "Gate",
+    "Slice",
+    "Source",
+    "SplitKind",
+    "TrainerConfig",
+    "model_spec",
+    "parse_part",
+    "split_config",
+]
 
 #: Which events judge a candidate: ones that it never trained on, or ones that it predicted before.
 SplitKind = Literal["Holdout", "Prequential"]
 
 
+#: Metrics of every model; a floor may name any of these. The operator refuses others in the same words.
+METRICS = (
+    "logloss",
+    "auroc",
+    "auprc",
+    "brier",
+    "ece",
+    "accuracy",
+    "recall",
+    "precision",
+    "calibration",
+    "entropy",
+)
+
+
 class Slice(Part):
-    """A part of the events that must not get worse: by a field's values, or by what is known of the users."""
+    """A part of the events that must not get worse: by a field's values, or by what is known of users or items."""
 
     name: str
-    kind: Literal["Field", "NewUsers", "KnownUsers", "HeavyUsers"] = "Field"
+    kind: Literal["Field", "NewUsers", "KnownUsers", "HeavyUsers", "NewItems", "KnownItems"] = "Field"
     field: str | None = None
     values: list[str] = []
     margin: float | None = Field(default=None, ge=0)
@@ -50,6 +76,13 @@ class Gate(Part):
     floors: dict[str, float] = {}
     slices: list[Slice] = []
     looks: int = Field(default=1, ge=1)
+
+    @field_validator("floors")
+    @classmethod
+    def _floors_name_metrics(cls, floors: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(floors) - set(METRICS)):
+            raise ValueError(f"unknown metric {unknown[0]}: write any of {', '.join(METRICS)}")
+        return floors
 
 
 class Admission(Part):

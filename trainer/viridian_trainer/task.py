@@ -34,7 +34,7 @@ from viridian_trainer.gang.ranks import gathered
 from viridian_trainer.gang.reports import End
 from viridian_trainer.gate.evaluate import evaluate
 from viridian_trainer.gate.evidence import fetch_predictions
-from viridian_trainer.gate.report import Summary, artifacts, summary
+from viridian_trainer.gate.report import FOLDER, PAGE, Summary, artifacts, summary
 from viridian_trainer.registry import Registered, Registry, Run, VersionMissing, check_adoptable
 from viridian_trainer.spec import split_config
 from viridian_trainer.stop import StopRequest
@@ -137,7 +137,14 @@ def evaluate_task(task: EvaluateInput, log: EventLog, registry: Registry, *, evi
         run.end("FAILED")
         raise
     run.end("FINISHED")
-    return {"task": "Evaluate", "runID": run.run_id, **found}
+    told = {"report": _report_of(run)} if evidence else {}
+    return {"task": "Evaluate", "runID": run.run_id, **found, **told}
+
+
+def _report_of(run: Run) -> dict[str, str]:
+    """Where in the run the page for people is, and in which experiment pages of the registry show the run."""
+    shown_in = {"experimentID": run.experiment} if run.experiment else {}
+    return {"path": f"{FOLDER}/{PAGE}", **shown_in}
 
 
 def _judged_by(task: EvaluateInput) -> dict[str, Any]:
@@ -289,8 +296,8 @@ def _evaluate_in(
     if task.predicted is not None:
         predicted = fetch_predictions(registry, task.model_name, task.candidate, candidate, task.predicted, folder)
     judged = evaluate(log, task.holdout, schema, task.gate, candidate, champion, reference, predicted)
-    for path in artifacts(judged, task, folder / "gate") if evidence else ():
-        run.file(path, "gate")
+    for path in artifacts(judged, task, folder / FOLDER) if evidence else ():
+        run.file(path, FOLDER)
     found = summary(judged)
     run.metrics({f"candidate_{k}": v for k, v in found["metrics"].get("candidate", {}).items()}, len(judged.holdout))
     return found

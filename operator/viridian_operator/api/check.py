@@ -14,16 +14,23 @@ from cronsim import CronSim, CronSimError
 from viridian_operator.api import names
 from viridian_operator.api.data import Start
 from viridian_operator.api.follow import OUTPUTS
+from viridian_operator.api.gate import METRICS, Gate
 from viridian_operator.api.health import HealthCheck, Prometheus
 from viridian_operator.api.online import ChainStore
 from viridian_operator.api.rollout import ApprovalMode, Bake, Capacity, Rollout
 from viridian_operator.api.serving import IdentityPolicy, Serving
 from viridian_operator.api.spec import ModelUpdateSpec, Registry, Strategy
 from viridian_operator.api.status import Offsets
+from viridian_operator.api.training import Begin
 from viridian_operator.api.trigger import Trigger
 
 _SHORTEST_POLL: Final = timedelta(seconds=5)
 _LONGEST_JITTER: Final = timedelta(days=1)
+_BEGINS: Final = {
+    Strategy.PERIODIC: (Begin.FULL, Begin.WARM),
+    Strategy.INCREMENTAL: (Begin.WARM,),
+    Strategy.ONLINE: (Begin.FULL,),
+}
 _PLACEHOLDERS: Final = (
     "namespace",
     "name",
@@ -51,6 +58,7 @@ def problems(spec: ModelUpdateSpec, name: str) -> list[str]:
         *_source(spec),
         *_deadlines(spec),
         *_trigger(spec.trigger),
+        *_gate(spec.gate),
         *_rollout(spec.rollout, spec.serving.identity),
     ]
 
@@ -75,6 +83,11 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
         yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
     if spec.strategy is Strategy.PERIODIC and spec.trigger.schedule is None:
         yield "strategy Periodic needs trigger.schedule, e.g. 0 3 * * *"
+    if spec.training and spec.training.start not in (None, *_BEGINS[spec.strategy]):
+        yield (
+            f"training.start {spec.training.start} does not go with strategy {spec.strategy}: Incremental always "
+            "starts Warm and Online Full, so leave it out or write strategy: Periodic"
+        )
     trigger = spec.trigger
     asks = (trigger.schedule, trigger.new_events, trigger.watermark_age, trigger.drift)
     if spec.strategy is Strategy.INCREMENTAL and not any(asks):
@@ -120,8 +133,9 @@ def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
 
 
 def _registry(registry: Registry) -> Iterator[str]:
-    if not _is_address(registry.tracking_uri, "http", "https"):
-        yield f"registry.trackingURI {registry.tracking_uri!r} is no address: write http://HOST:PORT"
+    for field, address in (("trackingURI", registry.tracking_uri), ("externalURL", registry.external_url)):
+        if address is not None and not _is_address(address, "http", "https"):
+            yield f"registry.{field} {address!r} is no address: write http://HOST:PORT"
 
 
 def _source(spec: ModelUpdateSpec) -> Iterator[str]:
@@ -167,6 +181,11 @@ def _trigger(trigger: Trigger) -> Iterator[str]:
         yield "trigger.jitter must be at most 1d"
     if not _is_zone(trigger.time_zone):
         yield f"trigger.timeZone {trigger.time_zone!r} is unknown: write an IANA name, e.g. Europe/Berlin"
+
+
+def _gate(gate: Gate) -> Iterator[str]:
+    for name in sorted(set(gate.floors) - set(METRICS)):
+        yield f"gate.floors names an unknown metric {name}: write any of {', '.join(METRICS)}"
 
 
 def _rollout(rollout: Rollout, identity: IdentityPolicy) -> Iterator[str]:

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, Field
 
 from viridian_operator.api.base import ApiModel
 from viridian_operator.api.validation import checked, keyed, rule
 
+#: Metrics of the trainer's evaluation, which floors may name.
+METRICS: Final = (
+    "logloss",
+    "auroc",
+    "auprc",
+    "brier",
+    "ece",
+    "accuracy",
+    "recall",
+    "precision",
+    "calibration",
+    "entropy",
+)
+_FLOORS = rule(
+    f"self.all(name, name in {list(METRICS)})",
+    f"gate.floors names an unknown metric: write any of {', '.join(METRICS)}",
+)
 _FIELD_SLICE = rule(
     "self.kind != 'Field' || (has(self.field) && has(self.values) && self.values.size() > 0)",
     "a slice of kind Field names field and values, e.g. {name: german, field: language, values: [de]}",
@@ -41,6 +58,9 @@ class SliceKind(StrEnum):
     FIELD = "Field"
     NEW_USERS = "NewUsers"
     KNOWN_USERS = "KnownUsers"
+    HEAVY_USERS = "HeavyUsers"
+    NEW_ITEMS = "NewItems"
+    KNOWN_ITEMS = "KnownItems"
 
 
 class Slice(ApiModel):
@@ -49,12 +69,17 @@ class Slice(ApiModel):
     model_config = ConfigDict(json_schema_extra=checked(_FIELD_SLICE, _USER_SLICE))
 
     name: str = Field(min_length=1, max_length=63, description="shown in verdicts")
-    kind: SliceKind = Field(default=SliceKind.FIELD, description="how the events of the slice are chosen")
+    kind: SliceKind = Field(
+        default=SliceKind.FIELD,
+        description="how the events of the slice are chosen: Field, by values of a field; NewUsers, KnownUsers, "
+        "NewItems, KnownItems, by whether the champion has a row for the id; HeavyUsers, those of the tenth of users "
+        "with the most events",
+    )
     field: str | None = Field(default=None, max_length=63, description="of the event, for kind Field")
     values: list[Annotated[str, Field(max_length=128)]] = Field(
         default=[], max_length=64, description="of the field, for kind Field"
     )
-    margin: float | None = Field(default=None, ge=0, description="default: the margin of the gate")
+    margin: float | None = Field(default=None, ge=0, description="default: three times the margin of the gate")
 
 
 class Gate(ApiModel):
@@ -73,7 +98,11 @@ class Gate(ApiModel):
     margin: float = Field(default=0.002, ge=0, description="how much worse is still as good")
     confidence: float = Field(default=0.95, ge=0.5, lt=1, description="of the interval for the difference")
     min_events: int = Field(default=2000, ge=1, description="with fewer the verdict is Inconclusive")
-    floors: dict[str, float] = Field(default={}, description="least acceptable value per metric, e.g. auroc: 0.6")
+    floors: dict[str, float] = Field(
+        default={},
+        description="least acceptable value per metric, e.g. auroc: 0.6; greatest for logloss, brier and ece",
+        json_schema_extra=checked(_FLOORS),
+    )
     slices: list[Slice] = Field(
         default=[],
         max_length=16,

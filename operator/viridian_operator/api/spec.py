@@ -60,6 +60,12 @@ _ONLINE = rule(
     "(self.strategy == 'Online') == has(self.online)",
     "online and strategy Online belong together, e.g. strategy: Online, online: {store: {url: redis://HOST:6379/1}}",
 )
+_BEGINS = rule(
+    "!has(self.training) || !has(self.training.start) || self.strategy == 'Periodic'"
+    " || self.training.start == (self.strategy == 'Online' ? 'Full' : 'Warm')",
+    "training.start chooses for strategy Periodic: Incremental always starts Warm and Online Full, so leave it out or "
+    "write strategy: Periodic",
+)
 _ALWAYS_TRAINS = rule(
     "self.strategy != 'Online' || !has(self.trigger)"
     " || (!has(self.trigger.newEvents) && !has(self.trigger.watermarkAge) && !has(self.trigger.drift))",
@@ -124,6 +130,14 @@ class Registry(ApiModel):
         description="address of the MLflow server, without credentials",
         json_schema_extra=checked(HTTP, NO_CREDENTIALS),
     )
+    external_url: str | None = Field(
+        default=None,
+        alias="externalURL",
+        max_length=512,
+        pattern="^https?://",
+        description="address at which people open the pages of that server, for links in status; default: trackingURI",
+        json_schema_extra=checked(HTTP, NO_CREDENTIALS),
+    )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN",
@@ -166,6 +180,7 @@ class ModelUpdateSpec(ApiModel):
             _JUDGES,
             _ONLINE,
             _ALWAYS_TRAINS,
+            _BEGINS,
         )
     )
 

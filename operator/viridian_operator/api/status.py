@@ -160,6 +160,7 @@ class Evaluation(ApiModel):
     users: int = 0
     failed: list[str] = []
     run_id: str | None = Field(default=None, alias="runID")
+    report: str = Field(default="", description="where people read how it came about")
     overridden_by: str | None = Field(default=None, description="request of a person that let it through all the same")
 
 
@@ -287,6 +288,7 @@ class HistoryEntry(ApiModel):
     version: str | None = None
     digest: str | None = None
     verdict: str | None = None
+    report: str = Field(default="", description="where people read how the verdict came about")
     difference: dict[str, float] = {}
     events: dict[str, int] = {}
     started_at: Time
@@ -407,7 +409,9 @@ class ModelUpdateStatus(ApiModel):
     reference: ModelRef | None = Field(
         default=None, description="last anchor, which candidates must not fall behind either"
     )
-    since_full: int = Field(default=0, description="incremental updates promoted since the last full one")
+    since_full: int = Field(
+        default=0, description="incremental updates promoted since a full one was, or came to nothing"
+    )
     update: Update | None = None
     pending_trigger: Trigger | None = None
     backoff: Backoff = Backoff()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from enum import StrEnum
 
 from pydantic import ConfigDict, Field
 
@@ -58,12 +59,31 @@ class TrainingDeadlines(Deadlines):
     )
 
 
+class Begin(StrEnum):
+    """What a training begins with."""
+
+    FULL = "Full"
+    WARM = "Warm"
+
+
 class Training(ApiModel):
     """The training Job."""
 
     nodes: int = Field(default=1, ge=1, le=256, description="pods that train together; more than one need torchrun")
     processes_per_node: int = Field(default=1, ge=1, le=64, description="usually the number of GPUs of a pod")
-    full_retrain_every: int = Field(default=50, ge=1, le=10000, description="every n-th update starts from nothing")
+    # without a default: one that a later release adds would count as a change of the spec
+    start: Begin | None = Field(
+        default=None,
+        description="what an update of strategy Periodic begins with: Full (if absent), nothing, and the whole log; "
+        "Warm, the champion, and the events after its watermark, mixed with old ones as data.replay says",
+    )
+    full_retrain_every: int = Field(
+        default=50,
+        ge=1,
+        le=10000,
+        description="after n - 1 promoted increments the next update starts from nothing; if that comes to nothing, "
+        "increments go on, and after as many of them it is tried again",
+    )
     seed: int = Field(default=7, ge=0, le=2**31 - 1, description="of initial weights and of the replay")
     retries: Retries = Retries()
     deadlines: TrainingDeadlines = TrainingDeadlines()

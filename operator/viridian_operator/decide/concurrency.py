@@ -10,7 +10,7 @@ from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import TRAINS, Kind, Phase, Trigger
 from viridian_operator.api.trigger import Concurrency
 from viridian_operator.decide.draft import Draft
-from viridian_operator.decide.due import next_run, scheduled, spec_changed
+from viridian_operator.decide.due import plan, scheduled, spec_changed
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.hashing import inputs_hash
 
@@ -28,7 +28,8 @@ def meet_triggers(d: Draft) -> None:
     if trigger is None:
         return
     # it has been met, and does not ask again
-    d.put(seen={**d.status.seen, "inputs": inputs_hash(d.spec)}, next_scheduled=next_run(d, d.now))
+    d.put(seen={**d.status.seen, "inputs": inputs_hash(d.spec)})
+    plan(d)
     match d.spec.trigger.concurrency:
         case Concurrency.FORBID:
             message = f"{trigger.kind} came while update {d.update.number} is under way: concurrency Forbid"

@@ -61,14 +61,14 @@ def spec_changed(d: Draft) -> Trigger | None:
 
 def scheduled(d: Draft) -> Trigger | None:
     """The time of the schedule has come; wakes the next pass when it will have."""
-    if d.spec.trigger.schedule is None:
-        return None
+    schedule, planned = d.spec.trigger.schedule, d.status.next_scheduled
+    changed = d.status.seen.get("schedule", _plan_of(d)) != _plan_of(d)
+    skipped = d.spec.trigger.concurrency is Concurrency.FORBID and planned and _missed_while_busy(d, planned)
+    if planned is None or changed or skipped or schedule is None:
+        plan(d)
     planned = d.status.next_scheduled
-    if planned is None or (d.spec.trigger.concurrency is Concurrency.FORBID and _missed_while_busy(d, planned)):
-        planned = next_run(d, d.now)
-        d.put(next_scheduled=planned)
-    if planned and d.now >= planned:
-        return Trigger(kind=Reason.SCHEDULE, detail=d.spec.trigger.schedule, at=d.now)
+    if schedule and planned and d.now >= planned:
+        return Trigger(kind=Reason.SCHEDULE, detail=schedule, at=d.now)
     d.look_at(planned)
     return None
 
@@ -80,14 +80,31 @@ def _missed_while_busy(d: Draft, planned: datetime) -> bool:
     return update.finished_at is not None and planned <= update.finished_at
 
 
-def next_run(d: Draft, after: datetime) -> datetime | None:
-    """The next time of the schedule, with this ModelUpdate's part of the jitter; None without one."""
-    schedule = d.spec.trigger.schedule
-    if schedule is None:
-        return None
-    zone, late = ZoneInfo(d.spec.trigger.time_zone), jitter_of(d.seen.uid, d.spec.trigger.jitter)
-    following: datetime = next(CronSim(schedule, (after - late).astimezone(zone)))
-    return following.astimezone(d.now.tzinfo) + late
+def plan(d: Draft) -> None:
+    """Note the next time of the schedule, with this ModelUpdate's part of the jitter; none without a schedule."""
+    trigger, seen = d.spec.trigger, {key: value for key, value in d.status.seen.items() if key != "schedule"}
+    if trigger.schedule is None:
+        d.put(next_scheduled=None, seen=seen)
+        return
+    late = jitter_of(d.seen.uid, trigger.jitter)
+    following = next_time(trigger.schedule, ZoneInfo(trigger.time_zone), d.now - late) + late
+    d.put(next_scheduled=following, seen={**seen, "schedule": _plan_of(d)})
+
+
+def _plan_of(d: Draft) -> str:
+    """What the times follow from; a change of it moves the next one."""
+    trigger = d.spec.trigger
+    return f"{trigger.schedule} {trigger.time_zone} {trigger.jitter or ''}".rstrip() if trigger.schedule else ""
+
+
+def next_time(schedule: str, zone: ZoneInfo, after: datetime) -> datetime:
+    """The first time of a cron schedule in ``zone`` behind ``after``, in UTC.
+
+    A set time that the clocks skip comes as soon as they have, one that they repeat comes the first time only. As
+    the library looks at the clock on the wall, it names the first one also to who asks between the two.
+    """
+    times = (moment.astimezone(UTC) for moment in CronSim(schedule, after.astimezone(zone)))
+    return next(moment for moment in times if moment > after)
 
 
 def jitter_of(uid: str, longest: timedelta | None) -> timedelta:

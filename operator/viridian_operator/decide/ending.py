@@ -24,6 +24,7 @@ from viridian_operator.api.version import ModelRef
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.hashing import revision_hash
 from viridian_operator.decide.online import owe_revert
+from viridian_operator.decide.reports import with_report
 from viridian_operator.decide.tags import PROMOTED, QUARANTINE, VERDICT, owe_tag
 
 BACKOFF_BASE = timedelta(minutes=1)
@@ -54,13 +55,17 @@ def finish(d: Draft, phase: Phase, reason: Reason, message: str) -> None:
         history=[*d.status.history, _entry(done)][-HISTORY_LIMIT:],
         backoff=_backoff(d, done),
     )
+    if update.kind is Kind.FULL and phase in _PAUSE_AFTER and not _looks_left(d, done):
+        d.put(since_full=0)  # what serves must stay fresh: increments go on, and a full one is tried again after them
     _give_up(d, done)
     _answer_anchor(d, done)
     if update.kind is Kind.REDEPLOY and phase in _PAUSE_AFTER and update.green:
         d.put(failed_revision=what_failed(update.green))
     if update.quarantine and update.candidate and update.kind in CONTENDS:
         quarantine(d, update.candidate.model, done.reason)
-    d.note(reason, f"update {update.number} {phase}: {message}", warn=phase is not Phase.SUCCEEDED)
+    text = f"update {update.number} {phase}: {message}"
+    told = with_report(text, update.evaluation) if phase is Phase.REJECTED else text
+    d.note(reason, told, warn=phase is not Phase.SUCCEEDED)
 
 
 def what_failed(revision: Revision) -> str:
@@ -73,9 +78,13 @@ def _give_up(d: Draft, update: Update) -> None:
     known = d.status.followed
     if update.kind is not Kind.FOLLOW or known is None or update.phase not in (Phase.REJECTED, Phase.ABORTED):
         return
-    looks_left = update.reason == Reason.GATE_INCONCLUSIVE and d.status.backoff.looks > 0
-    if not looks_left:
+    if not _looks_left(d, update):
         d.put(followed=known.but(given_up=f"update {update.number} {update.phase}: {update.message}"))
+
+
+def _looks_left(d: Draft, update: Update) -> bool:
+    """Whether an inconclusive update is followed by another look at more events."""
+    return update.reason == Reason.GATE_INCONCLUSIVE and d.status.backoff.looks > 0
 
 
 def _answer_anchor(d: Draft, update: Update) -> None:
@@ -102,6 +111,7 @@ def _entry(update: Update) -> HistoryEntry:
         version=candidate.version if candidate else None,
         digest=candidate.digest if candidate else None,
         verdict=evaluation.verdict if evaluation else None,
+        report=evaluation.report if evaluation else "",
         difference=evaluation.difference if evaluation else {},
         events=candidate.events if candidate else update.events,
         started_at=update.started_at,
@@ -191,10 +201,12 @@ def _crown(d: Draft, champion: Champion, kind: Kind) -> None:
 
 
 def _dethrone(d: Draft, digest: str) -> None:
-    """A person went back: champion, watermark and alias go back together, what was left is quarantined."""
+    """A person went back: champion, watermark, reference and alias go back together, what was left is quarantined."""
     status = d.status
     if status.previous_champion is None or status.previous_champion.digest != digest:
         return
+    if status.champion and status.reference == status.champion.model:
+        d.put(reference=status.previous_champion.model)
     if status.champion and status.champion.digest != digest:
         quarantine(d, status.champion.model, Reason.ROLLED_BACK_BY_REQUEST)
     d.put(champion=status.previous_champion, previous_champion=None, previous=None)

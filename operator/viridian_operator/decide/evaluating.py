@@ -12,6 +12,7 @@ from viridian_operator.decide.ending import finish, promote
 from viridian_operator.decide.jobs import await_capacity, failed, heed_disruption, out_of_time, vanished
 from viridian_operator.decide.observation import JobState, JobView
 from viridian_operator.decide.preparing import prepare
+from viridian_operator.decide.reports import report_of, with_report
 from viridian_operator.decide.tags import VERDICT, owe_tag
 
 TASK = "eval"
@@ -59,7 +60,8 @@ def _complete(d: Draft, job: JobView) -> None:
     try:
         if not job.result or job.result.get("task") != "Evaluate":
             raise ValueError("it wrote no result to /dev/termination-log, see docs/reference/contracts.md")
-        evaluation = Evaluation.model_validate(job.result)
+        report = report_of(job.result, d.spec.registry)
+        evaluation = Evaluation.model_validate({**job.result, "report": report})
     except ValidationError as error:
         first = error.errors()[0]
         finish(d, Phase.FAILED, Reason.RESULT_MISMATCH, f"{job.name}: {first['loc']}: {first['msg']}")
@@ -76,7 +78,7 @@ def _complete(d: Draft, job: JobView) -> None:
 def _follow(d: Draft, evaluation: Evaluation) -> None:
     """Only the word Pass passes; anything unknown is treated as inconclusive."""
     if evaluation.verdict == "Pass":
-        d.note(Reason.GATE_PASSED, evaluation.message)
+        d.note(Reason.GATE_PASSED, with_report(evaluation.message, evaluation))
         passed(d)
     elif evaluation.verdict == "Reject":
         finish(d, Phase.REJECTED, Reason.GATE_REJECTED, evaluation.message or evaluation.reason)
@@ -88,7 +90,7 @@ def _follow(d: Draft, evaluation: Evaluation) -> None:
             limit=d.spec.rollout.approval.expires_after,
             reason=Reason.GATE_INCONCLUSIVE,
         )
-        d.note(Reason.GATE_INCONCLUSIVE, message, warn=True)
+        d.note(Reason.GATE_INCONCLUSIVE, with_report(message, evaluation), warn=True)
     else:
         finish(d, Phase.REJECTED, Reason.GATE_INCONCLUSIVE, _inconclusive(d, evaluation))
 

@@ -16,7 +16,7 @@ from viridian_operator.api.status import (
     Update,
     Window,
 )
-from viridian_operator.api.training import Training
+from viridian_operator.api.training import Begin, Training
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.ending import finish
 from viridian_operator.decide.gaps import begin_after
@@ -61,11 +61,9 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
         d.ask_again()
         return
     d.put(origin=begin)
-    # with strategy Online the increments are made by the online trainer
-    always_full = d.spec.strategy in (Strategy.PERIODIC, Strategy.ONLINE)
-    anchor = always_full or d.status.since_full + 1 >= training.full_retrain_every
     # a champion that was trained elsewhere may have no watermark that an increment could begin at
-    parent = None if full or anchor or champion is None or not champion.watermark else champion
+    warm = not full and _begins_warm(d.spec.strategy, training, d.status.since_full)
+    parent = champion if warm and champion is not None and champion.watermark else None
     if parent is not None and (entry := d.status.quarantined(parent.digest)):
         _refuse(d, Reason.QUARANTINED, _tainted(parent, entry))
         return
@@ -81,6 +79,13 @@ def start_training(d: Draft, trigger: Trigger, *, full: bool = False) -> None:
             d.note(Reason.NO_NEW_DATA, "nothing was started: the log holds no events after the watermark", warn=True)
         return
     _queue(d, trigger, window, parent, heads.total, training)
+
+
+def _begins_warm(strategy: Strategy, training: Training, since_full: int) -> bool:
+    """Whether an update begins with the champion; with strategy Online its increments are made beside the updates."""
+    if strategy is Strategy.ONLINE or (strategy is Strategy.PERIODIC and training.start is not Begin.WARM):
+        return False
+    return since_full + 1 < training.full_retrain_every
 
 
 def _refuse(d: Draft, reason: Reason, message: str) -> None:

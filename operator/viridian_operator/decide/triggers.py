@@ -8,7 +8,7 @@ from viridian_operator.api.status import Trigger
 from viridian_operator.decide.anchoring import judge_anchor
 from viridian_operator.decide.draft import Draft
 from viridian_operator.decide.drifting import note_drift
-from viridian_operator.decide.due import due, next_run
+from viridian_operator.decide.due import due, plan
 from viridian_operator.decide.following import follow
 from viridian_operator.decide.hashing import follows_chain, inputs_hash, revision_hash, template_hash
 from viridian_operator.decide.starting import start_pin, start_redeploy, start_training, to_redeploy
@@ -101,5 +101,6 @@ def _train_if_due(d: Draft) -> None:
     if trigger is None:
         return
     note_drift(d)
-    d.put(seen={**d.status.seen, "inputs": inputs_hash(d.spec)}, next_scheduled=next_run(d, d.now))
+    d.put(seen={**d.status.seen, "inputs": inputs_hash(d.spec)})
+    plan(d)
     start_training(d, trigger, full=trigger.detail == "full")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from loop.installing import SYSTEM
 from viridian_demo.commands import Tools
 
 _API = "api/2.0/mlflow"
+_REPORT = re.compile(r"/#/experiments/(?P<experiment>[^/]+)/runs/(?P<run>[^/]+)/artifacts/(?P<path>.+)$")
 TIMEOUT = 30
 
 
@@ -41,6 +43,17 @@ class Mlflow:
         """Golden requests of a version, by its digest, as the load client reads them."""
         tags = self.version(model, number)["tags"]
         return {tags["viridian.digest"]: json.loads(tags["viridian.golden"])}
+
+    def report(self, address: str) -> str:
+        """The page that a link of status leads to, fetched as MLflow's pages fetch an artifact."""
+        found = _REPORT.search(address)
+        assert found, f"{address} is no page of an artifact"
+        run = self._get("runs/get", run_id=found["run"])["run"]
+        assert run["info"]["experiment_id"] == found["experiment"], "MLflow shows no run under another experiment"
+        query = urllib.parse.urlencode({"run_uuid": found["run"], "path": urllib.parse.unquote(found["path"])})
+        with urllib.request.urlopen(f"{self._base}/get-artifact?{query}", timeout=TIMEOUT) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def register(self, model: str, source: str, run: str, tags: dict[str, str]) -> str:
         """A new version; returns its number."""

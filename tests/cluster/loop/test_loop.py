@@ -83,6 +83,16 @@ def test_status_and_events_tell_the_story(space: Space) -> None:
     assert not missing, f"not told, or not in this order: {missing}"
 
 
+def test_status_links_to_the_report_of_the_verdict(space: Space) -> None:
+    status = space.status(NAME)
+    address = status["update"]["evaluation"]["report"]
+    assert status["history"][-1]["report"] == address
+    with mlflow(space.tools) as registry:
+        page = registry.report(address)
+    assert f"<title>{space.name}: Pass</title>" in page
+    assert "against champion" in page
+
+
 def test_previous_revision_is_kept(space: Space, before_increment: dict[str, Any]) -> None:
     previous = space.status(NAME)["previous"]
     assert previous["digest"] == before_increment["active"]["digest"]

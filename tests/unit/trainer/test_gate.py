@@ -6,14 +6,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from viridian_model.schema import Schema
+from viridian_operator.api import gate as api
+from viridian_trainer.errors import BadConfig
 from viridian_trainer.gate.evaluate import judge
-from viridian_trainer.gate.scoring import Holdout
-from viridian_trainer.gate.slices import heavy_users
+from viridian_trainer.gate.metrics import metrics_of
+from viridian_trainer.gate.scoring import Holdout, Scores
+from viridian_trainer.gate.slices import heavy_users, masks
 from viridian_trainer.gate.statistics import (
     Difference,
     auroc_difference,
@@ -23,7 +27,7 @@ from viridian_trainer.gate.statistics import (
 )
 from viridian_trainer.gate.verdict import Compared, Evidence, Outcome, Verdict, decide_verdict
 from viridian_trainer.result import encode
-from viridian_trainer.spec import Gate
+from viridian_trainer.spec import METRICS, Gate, Slice, parse_part
 from viridian_trainer.window import tail_size
 
 GOOD = Difference(0.01, 0.005, 0.015, 0.006, 5000, 500)
@@ -179,6 +183,34 @@ def test_a_verdict_over_five_thousand_events_takes_less_than_a_second() -> None:
 def test_heavy_users_are_the_tenth_with_most_events() -> None:
     users = np.repeat(np.arange(20), np.arange(1, 21))
     assert set(users[heavy_users(users)]) == {18, 19}
+
+
+def test_known_and_new_are_told_apart_by_the_tables_of_users_and_items() -> None:
+    kinds = {"NewUsers": "user", "KnownUsers": "user", "NewItems": "item", "KnownItems": "item"}
+    unknown = {"user": np.array([True, False, False]), "item": np.array([False, False, True])}
+    column = np.arange(3)
+    events = Holdout(["a", "b", "c"], column.astype(float), column, column, np.zeros(3), {}, 0, 0)
+    slices = [Slice(name=kind, kind=kind) for kind in kinds]
+    found = masks(slices, events, Scores(np.zeros(3), unknown), Schema())
+    assert {name: mask.tolist() for name, mask in found.items()} == {
+        "NewUsers": [True, False, False],
+        "KnownUsers": [False, True, True],
+        "NewItems": [False, False, True],
+        "KnownItems": [True, True, False],
+    }
+    with pytest.raises(BadConfig, match="slice NewItems needs a model with an embedding table item"):
+        masks(slices[2:], events, Scores(np.zeros(3), {"user": unknown["user"]}), Schema())
+
+
+def test_the_operator_offers_the_metrics_and_slices_that_the_trainer_knows() -> None:
+    assert api.METRICS == METRICS
+    assert set(metrics_of(np.zeros(4), np.array([0.0, 1.0, 0.0, 1.0]))) == set(METRICS)
+    assert [kind.value for kind in api.SliceKind] == list(get_args(Slice.model_fields["kind"].annotation))
+
+
+def test_a_floor_for_an_unknown_metric_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(BadConfig, match=r"spec.gate.floors: unknown metric aurco: write any of logloss, auroc"):
+        parse_part(Gate, {"floors": {"aurco": 0.6}}, "spec.gate")
 
 
 def test_long_results_keep_what_is_decided_from() -> None:

@@ -51,6 +51,8 @@ def test_a_loop_of_train_and_evaluate(job: Job) -> None:
     client = MlflowClient(job.mlflow_url)
     gate_files = {item.path for item in client.list_artifacts(verdict["runID"], "gate")}
     assert gate_files == {"gate/evidence.json", "gate/predictions.parquet", "gate/report.html"}
+    experiment = client.get_run(verdict["runID"]).info.experiment_id
+    assert verdict["report"] == {"experimentID": experiment, "path": "gate/report.html"}
     path = client.download_artifacts(verdict["runID"], "gate", str(job.folder))
     page = Path(path, "report.html").read_text()
     assert "<svg" in page

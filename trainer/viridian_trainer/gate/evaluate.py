@@ -11,13 +11,13 @@ from viridian_model.bundle import Bundle
 from viridian_model.contract import RankingModel
 from viridian_model.errors import BundleError
 from viridian_model.schema import Schema
-from viridian_trainer.errors import BadConfig, GateInputMissing
+from viridian_trainer.errors import GateInputMissing
 from viridian_trainer.eventlog import EventLog, Window, check_present, read
 from viridian_trainer.eventlog.dedup import RecentIds
 from viridian_trainer.gate import hygiene
 from viridian_trainer.gate.baseline import baseline_logits
 from viridian_trainer.gate.evidence import Predicted, check_pairs
-from viridian_trainer.gate.metrics import NAMES, metrics_of
+from viridian_trainer.gate.metrics import metrics_of
 from viridian_trainer.gate.scoring import Holdout, Scores, joined, score
 from viridian_trainer.gate.slices import Mask, fields_of, masks
 from viridian_trainer.gate.statistics import (
@@ -96,7 +96,6 @@ def evaluate(
     DataTrimmed
         If the log does not hold the window.
     """
-    _check(gate)
     fields = fields_of(gate.slices, schema)
     bundles = {CANDIDATE: candidate, CHAMPION: champion, REFERENCE: reference}
     if reference is not None and champion is not None and reference.digest == champion.digest:
@@ -116,7 +115,7 @@ def evaluate(
     logits[BASELINE] = baseline_logits(kept, before, untrained)
     chosen: Mapping[str, Mask] = {}
     if CHAMPION in answers and len(holdout) and not failed:
-        chosen = masks(gate.slices, holdout, answers[CHAMPION], schema.user)
+        chosen = masks(gate.slices, holdout, answers[CHAMPION], schema)
     tail = np.arange(len(holdout)) >= len(before) if before else None
     return judge(gate, candidate.digest, holdout, logits, failed, chosen, tail)
 
@@ -133,11 +132,6 @@ def _score_predicted(
     holdout, scores = score(read(log, predicted.window, schema), known, others, fields)
     check_pairs(found, holdout.ids)
     return holdout, {**scores, CANDIDATE: Scores(found.logits, {})}
-
-
-def _check(gate: Gate) -> None:
-    if unknown := sorted(set(gate.floors) - set(NAMES)):
-        raise BadConfig(f"spec.gate.floors: unknown metric {unknown[0]}; known are {', '.join(NAMES)}")
 
 
 def _load(bundle: Bundle) -> RankingModel:

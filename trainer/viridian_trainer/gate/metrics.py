@@ -10,20 +10,7 @@ import torch
 from torch import Tensor
 
 from viridian_trainer.gate.statistics import Floats, log_losses
-
-#: Metrics of every model; a floor may name any of these.
-NAMES = (
-    "logloss",
-    "auroc",
-    "auprc",
-    "brier",
-    "ece",
-    "accuracy",
-    "recall",
-    "precision",
-    "calibration",
-    "entropy",
-)
+from viridian_trainer.spec import METRICS
 
 
 def metrics_of(logits: Floats, labels: Floats) -> dict[str, float]:
@@ -44,7 +31,7 @@ def metrics_of(logits: Floats, labels: Floats) -> dict[str, float]:
     }
     prediction, target = torch.from_numpy(probabilities).float(), torch.from_numpy(labels).long()
     if not torch.isfinite(prediction).all():
-        return values | dict.fromkeys(set(NAMES) - set(values), math.nan)
+        return values | dict.fromkeys(set(METRICS) - set(values), math.nan)
     return values | {name: _value(metric, prediction, target) for name, metric in _library().items()}
 
 

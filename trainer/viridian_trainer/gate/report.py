@@ -24,7 +24,9 @@ Summary = dict[str, Any]
 LOGIT, SLICE = "logit_", "slice_"
 #: Column and comparison of the events that judge the final weights, after a prequential split.
 TAIL = "tail"
-EVIDENCE, PREDICTIONS = "evidence.json", "predictions.parquet"
+EVIDENCE, PREDICTIONS, PAGE = "evidence.json", "predictions.parquet", "report.html"
+#: Folder of the run that holds them.
+FOLDER = "gate"
 
 _SHORT = ("logloss", "auroc", "calibration", "ece")
 
@@ -75,7 +77,7 @@ def artifacts(judged: Judged, task: EvaluateInput, folder: Path) -> list[Path]:
     evidence.write_text(json.dumps(_evidence(judged, task), indent=1, sort_keys=True))
     predictions = folder / PREDICTIONS
     pq.write_table(_predictions(judged), predictions, compression="zstd")
-    report = folder / "report.html"
+    report = folder / PAGE
     report.write_text(page(judged, task.model_name, message(judged)), encoding="utf-8")
     return [evidence, predictions, report]
 

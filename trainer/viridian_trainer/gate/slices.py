@@ -33,18 +33,18 @@ def fields_of(slices: list[Slice], schema: Schema) -> list[str]:
     return sorted({field for field in named.values() if field is not None})
 
 
-def masks(slices: list[Slice], holdout: Holdout, known_by: Scores, user_field: str) -> Mapping[str, Mask]:
+def masks(slices: list[Slice], holdout: Holdout, known_by: Scores, schema: Schema) -> Mapping[str, Mask]:
     """Which events belong to which slice.
 
-    ``known_by`` are the answers of the model whose users count as known: the champion, or a first candidate
-    itself.
+    ``known_by`` are the answers of the model whose users and items count as known: the champion, or a first
+    candidate itself.
 
     Raises
     ------
     BadConfig
-        If new users are asked for and the model has no table of users.
+        If new users or items are asked for and the model has no table of them.
     """
-    return {part.name: _mask(part, holdout, known_by, user_field) for part in slices}
+    return {part.name: _mask(part, holdout, known_by, schema) for part in slices}
 
 
 def heavy_users(users: NDArray[np.int64]) -> Mask:
@@ -56,12 +56,13 @@ def heavy_users(users: NDArray[np.int64]) -> Mask:
     return mask
 
 
-def _mask(part: Slice, holdout: Holdout, known_by: Scores, user_field: str) -> Mask:
+def _mask(part: Slice, holdout: Holdout, known_by: Scores, schema: Schema) -> Mask:
     if part.kind == "Field":
         return np.isin(holdout.fields[str(part.field)], part.values)
     if part.kind == "HeavyUsers":
         return heavy_users(holdout.users)
-    if user_field not in known_by.unknown:
-        raise BadConfig(f"spec.gate.slices: slice {part.name} needs a model with an embedding table {user_field}")
-    new = known_by.unknown[user_field]
-    return new if part.kind == "NewUsers" else ~new
+    table = schema.user if part.kind in ("NewUsers", "KnownUsers") else schema.item
+    if table not in known_by.unknown:
+        raise BadConfig(f"spec.gate.slices: slice {part.name} needs a model with an embedding table {table}")
+    new = known_by.unknown[table]
+    return new if part.kind in ("NewUsers", "NewItems") else ~new

@@ -36,7 +36,7 @@ class Prequential:
 
     def __init__(self, window: int, slices: list[Slice], schema: Schema) -> None:
         self.fields = fields_of(slices, schema)
-        self._window, self._slices, self._user = window, slices, schema.user
+        self._window, self._slices, self._schema = window, slices, schema
         self._steps: deque[Predictions] = deque()
         self._events = 0
         self._lock = threading.Lock()
@@ -63,7 +63,7 @@ class Prequential:
             return {ONLINE: {}, CHAMPION: {}, "events": 0, "slices": {}}
         found = _together(steps)
         everything = np.ones(len(found.events), dtype=np.bool_)
-        chosen = masks(self._slices, found.events, found.scores[CHAMPION], self._user)
+        chosen = masks(self._slices, found.events, found.scores[CHAMPION], self._schema)
         return {
             **_metrics(found, everything),
             "events": len(found.events),

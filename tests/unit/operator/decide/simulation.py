@@ -472,7 +472,9 @@ class World:
         # the Job knows its candidate, also when status is lost meanwhile
         version = self.judged[job.name]
         verdict = self.verdicts.get(version, "Pass")
-        return {"task": "Evaluate", "verdict": verdict, "reason": verdict, "message": f"verdict {verdict}"}
+        report = {"experimentID": "7", "path": "gate/report.html"}
+        told = {"runID": f"e{version}", "report": report, "message": f"verdict {verdict}"}
+        return {"task": "Evaluate", "verdict": verdict, "reason": verdict, **told}
 
     # -- the loop ----------------------------------------------------------------------------
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from simulation import START, World, spec
 
 from viridian_operator.api.status import Detection, Phase, Update
 from viridian_operator.decide import decision as act
+from viridian_operator.decide.due import next_time
 from viridian_operator.decide.observation import DriftView, MonitorView
 
 AGE = timedelta(hours=1)
@@ -224,6 +226,84 @@ def test_a_drift_that_nobody_watches_is_told(
     found = next((c for c in watched.status.conditions if c.type == "DriftUnwatched"), None)
     assert (found.reason if found else None) == reason
     assert found is None or found.status == "True"
+
+
+# -- schedule ---------------------------------------------------------------------------------
+
+BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
+
+
+@pytest.mark.parametrize(
+    ("zone", "schedule", "after", "times"),
+    [
+        # an ordinary day in winter, and one in summer: the same clock on the wall
+        (BERLIN, "30 2 * * *", "2026-01-14 12:00", ["2026-01-15 01:30"]),
+        (BERLIN, "30 2 * * *", "2026-07-14 12:00", ["2026-07-15 00:30"]),
+        (NEW_YORK, "30 2 * * *", "2026-07-14 12:00", ["2026-07-15 06:30"]),
+        ("UTC", "30 2 * * *", "2026-03-28 12:00", ["2026-03-29 02:30", "2026-03-30 02:30"]),
+        ("Asia/Kolkata", "0 0 1 * *", "2026-05-01 00:00", ["2026-05-31 18:30"]),
+        # the clocks go from 02:00 to 03:00: what is set for between comes at once, and nothing comes twice
+        (BERLIN, "30 2 * * *", "2026-03-28 12:00", ["2026-03-29 01:00", "2026-03-30 00:30"]),
+        (BERLIN, "0,30 2 * * *", "2026-03-28 12:00", ["2026-03-29 01:00", "2026-03-30 00:00"]),
+        (BERLIN, "0 3 * * *", "2026-03-28 12:00", ["2026-03-29 01:00", "2026-03-30 01:00"]),
+        (BERLIN, "0 * * * *", "2026-03-29 00:30", ["2026-03-29 01:00", "2026-03-29 02:00"]),
+        (NEW_YORK, "30 2 * * *", "2026-03-07 12:00", ["2026-03-08 07:00", "2026-03-09 06:30"]),
+        # from 03:00 to 02:00: a set time comes once, an hourly one both times
+        (BERLIN, "30 2 * * *", "2026-10-24 12:00", ["2026-10-25 00:30", "2026-10-26 01:30"]),
+        (BERLIN, "0 3 * * *", "2026-10-24 12:00", ["2026-10-25 02:00", "2026-10-26 02:00"]),
+        (BERLIN, "0 * * * *", "2026-10-24 23:30", ["2026-10-25 00:00", "2026-10-25 01:00", "2026-10-25 02:00"]),
+        (NEW_YORK, "30 1 * * *", "2026-10-31 12:00", ["2026-11-01 05:30", "2026-11-02 06:30"]),
+        # asked for in the hour that comes again
+        (BERLIN, "30 2 * * *", "2026-10-25 01:15", ["2026-10-26 01:30"]),
+        (BERLIN, "15 1,2,3 * * *", "2026-10-25 01:00", ["2026-10-25 02:15"]),
+        (NEW_YORK, "30 1 * * *", "2026-11-01 06:10", ["2026-11-02 06:30"]),
+    ],
+)
+def test_times_of_a_schedule_are_those_of_its_zone(zone: str, schedule: str, after: str, times: list[str]) -> None:
+    found = [datetime.fromisoformat(f"{after}+00:00")]
+    for _ in times:
+        found.append(next_time(schedule, ZoneInfo(zone), found[-1]))
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in found[1:]] == times
+    assert {moment.utcoffset() for moment in found} == {timedelta()}
+
+
+def test_an_update_in_the_hour_that_comes_again_is_not_followed_by_a_second_one() -> None:
+    world = World(spec=spec(trigger={"schedule": "30 2 * * *", "timeZone": BERLIN}))
+    world.now = datetime(2026, 10, 24, 12, tzinfo=UTC)
+    world.settle()
+    world.events += 10
+    world.now = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)  # the operator was away at half past two
+    world.settle()
+    assert update(world).number == 2
+    world.events += 10
+    watch(world, 3600)
+    assert update(world).number == 2
+    assert world.status.next_scheduled == datetime(2026, 10, 26, 1, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("change", [{"schedule": "*/15 * * * *"}, {"time_zone": "Asia/Tokyo"}, {"jitter": AGE}])
+def test_a_changed_schedule_counts_at_once(change: dict[str, Any]) -> None:
+    world = served(schedule="0 3 1 6 *")
+    world.step()
+    yearly = world.status.next_scheduled
+    world.spec = world.spec.but(trigger=world.spec.trigger.but(**change))
+    made = world.step()
+    assert yearly and world.status.next_scheduled not in (None, yearly)
+    assert made.wake_at == world.status.next_scheduled
+
+
+def test_a_schedule_that_was_taken_away_is_forgotten() -> None:
+    world = served(schedule=SCHEDULE, newEvents=100_000)
+    world.step()
+    without, scheduled_again = world.spec.trigger.but(schedule=None), world.spec
+    world.spec = world.spec.but(trigger=without)
+    world.step()
+    assert world.status.next_scheduled is None
+    world.tick(7200)
+    world.events += 10
+    world.spec = scheduled_again
+    world.step()
+    assert update(world).number == 1, "the hours without a schedule were not missed"
 
 
 # -- concurrency ------------------------------------------------------------------------------
