@@ -77,6 +77,8 @@ class OnlineWorld(World):
     told_to_revert: list[str] = field(default_factory=list)
     #: digests that were champions of the trainers of a chain, as its checkpoints remember
     trained: dict[str, set[str]] = field(default_factory=dict)
+    #: pods that found a damage of their memory, and what it was
+    repaired: dict[str, str] = field(default_factory=dict)
     #: pods that went back by themselves, and from which epoch
     strays: dict[str, Chain] = field(default_factory=dict)
 
@@ -101,7 +103,13 @@ class OnlineWorld(World):
         head = self.chains[trainer.chain]
         state = "Shadow" if trainer.shadow else "Publishing"
         return OnlineReport(
-            state, head.sequence, self.now.timestamp(), reverts=trainer.reverts, pending=trainer.pending
+            state,
+            trainer.chain,
+            head.sequence,
+            "r",
+            self.now.timestamp(),
+            reverts=trainer.reverts,
+            pending=trainer.pending,
         )
 
     def _deployment(self, d: SimDeployment) -> DeploymentView:
@@ -118,6 +126,8 @@ class OnlineWorld(World):
         followed = replace(
             seen.identity, version=head.anchor.version, digest=head.anchor.digest, sequence=head.sequence, root="r"
         )
+        if name in self.repaired:
+            followed = replace(followed, repaired=1, damage=self.repaired[name])
         return replace(seen, identity=followed, golden=None)
 
     def _asked(self) -> str:
