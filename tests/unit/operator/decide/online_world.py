@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from simulation import UID, SimDeployment, SimPod, World, spec
@@ -61,6 +62,8 @@ class SimTrainer:
     pending: ModelRef | None = None
     shadow: bool = False
     reverts: int = 0
+    #: events after this moment are not trained on
+    stuck_at: datetime | None = None
     #: it does nothing, and says nothing
     down: bool = False
 
@@ -107,7 +110,8 @@ class OnlineWorld(World):
             trainer.chain,
             head.sequence,
             "r",
-            self.now.timestamp(),
+            (trainer.stuck_at or self.now).timestamp(),
+            lag_seconds=(self.now - (trainer.stuck_at or self.now)).total_seconds(),
             reverts=trainer.reverts,
             pending=trainer.pending,
         )

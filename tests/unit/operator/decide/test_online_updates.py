@@ -70,6 +70,21 @@ def test_what_is_published_counts_as_fresh(world: OnlineWorld) -> None:
     assert (world.now - world.status.fresh_at).total_seconds() < 60
 
 
+def test_what_serves_is_stale_once_the_trainer_is_too_far_behind(world: OnlineWorld) -> None:
+    world.spec = online(freshness={"maxAge": "10m"})
+    world.passes(40)
+    assert condition(world, "Stale") is None
+    assert world.trainer
+    world.trainer.stuck_at = world.now
+    for _ in range(12):
+        world.tick(60)
+        world.step()
+    assert condition(world, "Stale") == ("True", "TooOld")
+    assert world.status.online
+    assert world.status.online.lag_seconds >= 600
+    assert world.serving_versions == {"1"}
+
+
 def test_an_anchor_that_passes_is_champion_and_nothing_is_rolled_out(world: OnlineWorld) -> None:
     pods, anchor = set(world.pods), world.anchor()
     reached = world.versions[anchor].trained_to
