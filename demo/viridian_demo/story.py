@@ -121,8 +121,8 @@ class Story:
 
     def broken_in_service(self, watcher: Watcher) -> None:
         """A candidate that the gate cannot fault, and that breaks under traffic."""
-        self.screen.title("(d) a candidate passes the gate, breaks in service, and is rolled back")
-        chapter = self._chapter("(d) breaks in service", 3, "RolledBack")
+        self.screen.title("(c) a candidate passes the gate, breaks in service, and is rolled back")
+        chapter = self._chapter("(c) breaks in service", 3, "RolledBack")
         before, champion = self.caller.counters(), watcher.status["champion"]
         self.append(self.data.more)
         config = {"architecture": "fragile:FragileDeepFM"}
@@ -139,8 +139,8 @@ class Story:
 
     def poisoned(self, watcher: Watcher) -> None:
         """Poisoned training data: the gate sees it before any caller does."""
-        self.screen.title("(c) a poisoned candidate is rejected by the gate")
-        chapter = self._chapter("(c) poisoned data", 4, "Rejected")
+        self.screen.title("(d) a poisoned candidate is rejected by the gate")
+        chapter = self._chapter("(d) poisoned data", 4, "Rejected")
         before, active = self.caller.counters(), watcher.status["active"]
         self.append(self.data.poisoned, poison=True)
         self.append(self.data.clean)

@@ -17,6 +17,7 @@ from tests.benchmarks import (
     rollback,
     sequential,
     staleness,
+    staleness_drift,
 )
 
 BENCHMARKS = {
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "rollback": rollback.run,
     "sequential": sequential.run,
     "staleness": staleness.run,
+    "staleness-drift": staleness_drift.run,
 }
 
 

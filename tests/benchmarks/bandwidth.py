@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 from tests.benchmarks.result import Result
-from tests.benchmarks.staleness import EVENTS, MODEL, SEEDS, STREAM_FROM, Floats, first_model, movielens_log
+from tests.benchmarks.staleness import EVENTS, MODEL, SEEDS, STREAM_FROM, first_model, movielens_log
+from tests.benchmarks.updating import Floats
 
 from viridian_demo.events import fetch_movielens
 from viridian_demo.screen import Screen

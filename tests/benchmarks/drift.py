@@ -115,9 +115,7 @@ def _course(seed: int, *, every: int, drift: bool) -> Course:
     course, detector = Course(), RiseDetector(DELTA)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for rows in batched(World(SyntheticConfig(seed=seed, change_points=CHANGES)).events(0, EVENTS), STEP):
-            write_segment(folder / "log", "0", [impression.row for impression in rows])
-        log, registry = ParquetEventLog(folder / "log"), FolderRegistry(folder / "registry")
+        log, registry = changing_log(folder / "log", seed, EVENTS, CHANGES), FolderRegistry(folder / "registry")
         settings, tried = _settings(folder, seed), FIRST
         _update(log, registry, settings, FIRST)
         for begin in range(FIRST, EVENTS, STEP):
@@ -131,6 +129,14 @@ def _course(seed: int, *, every: int, drift: bool) -> Course:
                 course.updates.append(reached)
                 tried = reached
     return course
+
+
+def changing_log(folder: Path, seed: int, count: int, changes: tuple[int, ...]) -> ParquetEventLog:
+    """A log of ``count`` events of a world whose tastes and popularity change at the events ``changes``."""
+    world = World(SyntheticConfig(seed=seed, change_points=changes))
+    for rows in batched(world.events(0, count), STEP):
+        write_segment(folder, "0", [impression.row for impression in rows])
+    return ParquetEventLog(folder)
 
 
 def _settings(folder: Path, seed: int) -> LoopSettings:

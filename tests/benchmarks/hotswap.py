@@ -41,6 +41,8 @@ DELTAS, REPLICAS, ROUNDS, REVERTS = (
     int(os.environ.get(name, default))
     for name, default in (("DELTAS", 500), ("REPLICAS", 4), ("ROUNDS", 10), ("REVERTS", 200))
 )
+#: rows before and after the growth of a table, and new ones per delta
+SMALL, LARGE, NEW = 250_000, 2_500_000, 50_000
 INTERVAL, ROUND_SECONDS, RATE = 0.25, 25.0, 100.0
 NOTHING, UNFOLLOWED, SWAPS = "nothing published", "published elsewhere", "swapping"
 TOKEN = "benchmark"
@@ -227,10 +229,10 @@ def stage_and_flip(root: Path, digest: str) -> list[float]:
 
 
 def growth_pause() -> dict[str, float]:
-    """Longest time that a reader of a table had to wait, while it got 5 % new ids per delta and its arena grew."""
+    """Longest time that a reader of a table had to wait, while it grew to ten times its ids and its arena with it."""
     torch.set_num_threads(1)
     sys.setswitchinterval(SWITCH_SECONDS)
-    _, model = make_model()
+    _, model = make_model(rows=SMALL)
     weights = Weights.of(model)
     state = {"model": weights.put_into(model)}
     table = weights.tables["item"]
@@ -243,28 +245,38 @@ def growth_pause() -> dict[str, float]:
             waits.append(time.perf_counter() - began)
 
     capacities, random = {table.arena.capacity}, np.random.default_rng(1)
-    still = _longest(read, stop, waits, lambda: time.sleep(3.0))
+    still = _waits(read, stop, waits, lambda: time.sleep(5.0))
 
     def grow() -> None:
         nonlocal table
-        for _ in range(30):
-            positions = np.arange(table.rows, table.rows + 50_000)
-            ids = random.integers(1, 1 << 62, 50_000)
-            values = random.standard_normal((50_000, table.dim), dtype=np.float32)
-            table = table.after([TableChange(table.rows + 50_000, positions, ids, values, np.zeros(0, np.int64))])
+        for end in range(table.rows + NEW, LARGE + 1, NEW):
+            positions = np.arange(table.rows, end)
+            ids = random.integers(1, 1 << 62, NEW)
+            values = random.standard_normal((NEW, table.dim), dtype=np.float32)
+            table = table.after([TableChange(end, positions, ids, values, np.zeros(0, np.int64))])
             swapped = Weights({**weights.tables, "item": table}, weights.tensors, weights.roots)
             state["model"] = swapped.put_into(state["model"])
             capacities.add(table.arena.capacity)
 
-    growing = _longest(read, stop, waits, grow)
+    growing = _waits(read, stop, waits, grow)
     return {
+        "growth: times the ids": table.rows / SMALL,
         "growth: arenas": float(len(capacities)),
-        "growth: longest look-up, ms": 1000 * growing,
-        "growth: longest look-up without, ms": 1000 * still,
+        **_pauses("growth", growing),
+        **_pauses("no growth", still),
     }
 
 
-def _longest(read: Any, stop: threading.Event, waits: list[float], work: Any) -> float:
+def _pauses(name: str, waits: list[float]) -> dict[str, float]:
+    """How long look-ups took; on a busy machine also where nothing grows."""
+    return {
+        f"{name}: look-ups": float(len(waits)),
+        f"{name}: longest look-up, ms": 1000 * max(waits),
+        f"{name}: share of look-ups over 20 ms": sum(each > 0.02 for each in waits) / len(waits),
+    }
+
+
+def _waits(read: Any, stop: threading.Event, waits: list[float], work: Any) -> list[float]:
     waits.clear()
     stop.clear()
     thread = threading.Thread(target=read)
@@ -272,4 +284,4 @@ def _longest(read: Any, stop: threading.Event, waits: list[float], work: Any) ->
     work()
     stop.set()
     thread.join()
-    return max(waits)
+    return list(waits)

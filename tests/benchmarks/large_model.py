@@ -34,12 +34,12 @@ def inputs(count: int = 16) -> list[dict[str, object]]:
     ]
 
 
-def make_model(seed: int = 1) -> tuple[ModelSpec, RankingModel]:
-    """The table holds the ids 0 to `ROWS` - 2."""
+def make_model(seed: int = 1, rows: int = ROWS) -> tuple[ModelSpec, RankingModel]:
+    """The table holds the ids 0 to ``rows`` - 2."""
     torch.manual_seed(seed)
     spec = ModelSpec.of(SCHEMA, config={"dim": DIM - 1, "hidden": [64, 32]})
     model = spec.build()
-    model.embedding_tables()["item"].grow(range(ROWS - 1))
+    model.embedding_tables()["item"].grow(range(rows - 1))
     model.embedding_tables()["user"].grow(range(1000))
     return spec, finish(model)
 

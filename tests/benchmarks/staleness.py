@@ -15,37 +15,35 @@ All of it takes hours; ``VARIANTS``, ``INTERVALS``, ``SEEDS`` (each with commas)
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import batched, chain, islice, product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from tests.benchmarks.result import FOLDER, Result
+from tests.benchmarks.result import Result
+from tests.benchmarks.updating import (
+    Answers,
+    Flags,
+    Line,
+    Start,
+    deviation,
+    plot_costs,
+    plot_staleness,
+    seconds_of,
+    tell,
+)
 
 from viridian_demo.events import fetch_movielens
 from viridian_demo.screen import Screen
 from viridian_model.ids import id_hash
 from viridian_trainer import movielens
-from viridian_trainer.download import fetch_bundle
-from viridian_trainer.eventlog import Entry, Window, read
-from viridian_trainer.eventlog.dedup import RecentIds
 from viridian_trainer.eventlog.parquet import ParquetEventLog, write_segment
-from viridian_trainer.folder_registry import FolderRegistry
-from viridian_trainer.gate.metrics import metrics_of
-from viridian_trainer.gate.scoring import score
-from viridian_trainer.loop import Loop, LoopSettings
-from viridian_trainer.spec import Data, Gate
-from viridian_trainer.stop import StopRequest
 
 EVENTS, STREAM_FROM, SEGMENT = 100_000, 71_428, 2_000
 NEVER = 0
@@ -55,9 +53,6 @@ RETRAIN_EVERY = -(-(EVENTS - STREAM_FROM) // int(os.environ.get("RETRAINS", "10"
 MODEL = "movielens"
 CONFIG = {"batchSize": 16, "learningRate": 0.05, "dim": 16, "hidden": [64, 32]}
 HISTORY = 10
-#: every update becomes champion: what is measured is what freshness is worth, not the gate
-OPEN_GATE = Gate(min_events=1, margin=1e6)
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -83,29 +78,11 @@ VARIANTS = {"plain": Variant(), "history": Variant(movielens.history_fields(HIST
 CHOSEN = os.environ.get("VARIANTS", "plain,history").split(",")
 
 
-@dataclass
-class Answers:
-    """Logits and labels ``[n]`` of the stream so far, and the CPU seconds of each update."""
-
-    logits: list[Floats] = field(default_factory=list)
-    labels: list[Floats] = field(default_factory=list)
-    known_users: list[NDArray[np.bool_]] = field(default_factory=list)
-    known_items: list[NDArray[np.bool_]] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    def auc(self, known: list[NDArray[np.bool_]] | None = None) -> float:
-        """Of all answers, or of those with what is ``known``."""
-        logits, labels = np.concatenate(self.logits), np.concatenate(self.labels)
-        chosen = np.concatenate(known) if known else np.ones(len(labels), dtype=np.bool_)
-        return metrics_of(logits[chosen], labels[chosen])["auroc"]
-
-
-SLICES: dict[str, Callable[[Answers], list[NDArray[np.bool_]] | None]] = {
+SLICES: dict[str, Callable[[Answers], list[Flags] | None]] = {
     "all": lambda each: None,
     "known users": lambda each: each.known_users,
     "known items": lambda each: each.known_items,
 }
-LINES = {"plain": "-.", "history": "--"}
 STYLES = {"all": "o-", "known users": "s:", "known items": "^:"}
 Runs = dict[tuple[str, int], list[Answers]]
 """By variant and interval, one of each seed."""
@@ -121,12 +98,12 @@ def run() -> Result:
         for seed, name in product(SEEDS, CHOSEN):
             start = first_model(log, Path(folder), seed, name)
             for interval in (each for each_name, each in found if each_name == name):
-                found[name, interval].append(_stream(log, start, interval or EVENTS))
-                _tell(f"{name}, seed {seed}, update every {interval or 'never'}", found[name, interval][-1])
-            retrained[name].append(_stream(log, start, RETRAIN_EVERY, full_every=1))
-            _tell(f"{name}, seed {seed}, retrained fully every {RETRAIN_EVERY}", retrained[name][-1])
-    _plot_curve(found)
-    _plot_costs(found, retrained)
+                found[name, interval].append(start.stream(interval or EVENTS))
+                tell(f"{name}, seed {seed}, update every {interval or 'never'}", found[name, interval][-1])
+            retrained[name].append(start.stream(RETRAIN_EVERY, full_every=1))
+            tell(f"{name}, seed {seed}, retrained fully every {RETRAIN_EVERY}", retrained[name][-1])
+    plot_staleness("staleness.png", "MovieLens-100k", "AUC over the stream", _lines(found))
+    plot_costs("staleness-cost.png", "What an update costs and brings, MovieLens-100k", _points(found, retrained))
     best, fastest = CHOSEN[-1], min(INTERVALS)
     return Result(
         f"AUC with an update every {fastest} events ({best})",
@@ -144,90 +121,24 @@ def movielens_log(folder: Path) -> ParquetEventLog:
     return ParquetEventLog(folder)
 
 
-@dataclass(frozen=True)
-class Start:
-    """The first model that all runs of a seed and variant begin with, in ``folder``."""
-
-    folder: Path
-    seed: int
-    variant: Variant
-
-    def settings(self, interval: int, full_every: int = 0) -> LoopSettings:
-        """Of a loop that begins here."""
-        return LoopSettings(
-            model=MODEL,
-            data=Data.model_validate(
-                {
-                    "source": {"parquet": {"path": str(self.folder.parent / "log")}},
-                    "schema": {"categorical": self.variant.fields},
-                    "holdout": {"fraction": 0.01},
-                    "replay": {"ratio": self.variant.replay},
-                }
-            ),
-            checkpoints=self.folder.parent / "checkpoints",
-            interval=interval,
-            first=STREAM_FROM,
-            full_every=full_every,
-            config=self.variant.config,
-            gate=OPEN_GATE,
-            seed=self.seed,
-            evidence=False,
-        )
-
-
 def first_model(log: ParquetEventLog, folder: Path, seed: int, variant: str) -> Start:
-    start = Start(folder / f"first-{variant}-{seed}", seed, VARIANTS[variant])
-    (record,) = Loop(log, FolderRegistry(start.folder), start.settings(EVENTS), StopRequest()).updates()
-    if record.verdict != "Pass":
-        raise RuntimeError(f"the first model came to nothing: {record.message}")
-    return start
+    """What all runs of a seed and variant begin with; ``folder`` holds the log."""
+    chosen = VARIANTS[variant]
+    data = {
+        "source": {"parquet": {"path": str(folder / "log")}},
+        "schema": {"categorical": chosen.fields},
+        "holdout": {"fraction": 0.01},
+        "replay": {"ratio": chosen.replay},
+    }
+    registry, sizes = folder / f"first-{variant}-{seed}", (STREAM_FROM, EVENTS)
+    return Start(registry, log, data, chosen.config, MODEL, *sizes, seed, _known()).train()
 
 
-def _stream(log: ParquetEventLog, start: Start, interval: int, full_every: int = 0) -> Answers:
-    """An update every ``interval`` events, and the answers of the champions in between."""
-    answers, known = Answers(), _known()
-    with tempfile.TemporaryDirectory(dir=start.folder.parent) as name:
-        folder = Path(name) / "registry"
-        shutil.copytree(start.folder, folder)
-        registry = FolderRegistry(folder)
-        settings = start.settings(interval, full_every)
-        work = Loop(log, registry, settings, StopRequest())
-        updates = work.updates()
-        record = work.journal.champion
-        while record is not None:
-            begin = int(record.end["0"])
-            window = Window({"0": str(begin)}, {"0": str(min(begin + interval, EVENTS))})
-            _answer(answers, work, registry, read(log, window, settings.data.event_schema), known)
-            begun = time.process_time()
-            record = next(updates, None)
-            if record is not None:
-                answers.cpu.append(time.process_time() - begun)
-    return answers
-
-
-def _answer(
-    answers: Answers, work: Loop, registry: FolderRegistry, entries: Iterator[Entry], known: tuple[set[int], set[int]]
-) -> None:
-    champion = work.journal.champion
-    if champion is None or champion.candidate is None:
-        raise RuntimeError("there is no champion")
-    model = fetch_bundle(registry, MODEL, champion.candidate, Path()).load_model()
-    events, scores = score(entries, RecentIds(), {MODEL: model}, ())
-    answers.logits.append(scores[MODEL].logits)
-    answers.labels.append(events.labels)
-    answers.known_users.append(np.isin(events.users, list(known[0])))
-    answers.known_items.append(np.isin(events.items, list(known[1])))
-
-
-def _known() -> tuple[set[int], set[int]]:
+@cache
+def _known() -> tuple[frozenset[int], frozenset[int]]:
     """Hashes of users and items before the stream."""
     rows = list(islice(movielens.events(), STREAM_FROM))
-    return {id_hash(row["user"]) for row in rows}, {id_hash(row["item"]) for row in rows}
-
-
-def _tell(what: str, answers: Answers) -> None:
-    cost = statistics.mean(answers.cpu) if answers.cpu else 0.0
-    print(f"{what}: AUC {answers.auc():.4f}, {len(answers.cpu)} updates of {cost:.3f} CPU seconds", file=sys.stderr)
+    return frozenset(id_hash(row["user"]) for row in rows), frozenset(id_hash(row["item"]) for row in rows)
 
 
 def _curve(found: Runs) -> dict[str, float]:
@@ -237,7 +148,7 @@ def _curve(found: Runs) -> dict[str, float]:
         name = f"{variant}, every {interval}" if interval else f"{variant}, never"
         aucs = [each.auc() for each in runs]
         values[f"AUC, {name}"] = statistics.mean(aucs)
-        values[f"AUC, {name}, deviation"] = _deviation(aucs)
+        values[f"AUC, {name}, deviation"] = deviation(aucs)
         values[f"AUC of known users, {name}"] = statistics.mean(each.auc(each.known_users) for each in runs)
         values[f"AUC of known items, {name}"] = statistics.mean(each.auc(each.known_items) for each in runs)
     return values
@@ -248,16 +159,12 @@ def _costs(found: Runs, retrained: dict[str, list[Answers]]) -> dict[str, float]
     values: dict[str, float] = {}
     for name, runs in retrained.items():
         values[f"AUC, {name}, full retrain every {RETRAIN_EVERY}"] = statistics.mean(each.auc() for each in runs)
-        values[f"CPU seconds, {name}, full retrain"] = _seconds(runs)
+        values[f"CPU seconds, {name}, full retrain"] = seconds_of(runs)
     for (name, interval), runs in found.items():
         if interval:
-            values[f"CPU seconds, {name}, update every {interval}"] = _seconds(runs)
-            values[f"full retrain / update, {name}, every {interval}"] = _seconds(retrained[name]) / _seconds(runs)
+            values[f"CPU seconds, {name}, update every {interval}"] = seconds_of(runs)
+            values[f"full retrain / update, {name}, every {interval}"] = seconds_of(retrained[name]) / seconds_of(runs)
     return values
-
-
-def _seconds(runs: list[Answers]) -> float:
-    return statistics.mean(seconds for each in runs for seconds in each.cpu)
 
 
 def _start_seconds() -> float:
@@ -268,48 +175,23 @@ def _start_seconds() -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def _plot_curve(found: Runs) -> None:
-    with _axes("staleness.png") as axes:
-        for variant in CHOSEN:
-            for name, known in SLICES.items():
-                values = [[one.auc(known(one)) for one in found[variant, interval]] for interval in sorted(INTERVALS)]
-                means, deviations = [statistics.mean(each) for each in values], [_deviation(each) for each in values]
-                style = STYLES[name]
-                axes.errorbar(sorted(INTERVALS), means, deviations, fmt=style, capsize=3, label=f"{variant}, {name}")
-            never = statistics.mean(each.auc() for each in found[variant, NEVER])
-            axes.axhline(never, color=axes.lines[-1].get_color(), linestyle="-.", lw=1, label=f"{variant}, never")
-        axes.set(
-            xscale="log", xlabel="events between two updates", ylabel="AUC over the stream", title="MovieLens-100k"
+def _lines(found: Runs) -> list[Line]:
+    intervals = sorted(INTERVALS)
+    return [
+        Line(
+            f"{variant}, {name}",
+            {interval: [one.auc(known(one)) for one in found[variant, interval]] for interval in intervals},
+            STYLES[name],
+            statistics.mean(each.auc() for each in found[variant, NEVER]) if name == "all" else None,
         )
+        for variant in CHOSEN
+        for name, known in SLICES.items()
+    ]
 
 
-def _plot_costs(found: Runs, retrained: dict[str, list[Answers]]) -> None:
-    with _axes("staleness-cost.png") as axes:
-        for variant in CHOSEN:
-            runs = [found[variant, interval] for interval in sorted(INTERVALS)]
-            aucs = [statistics.mean(one.auc() for one in each) for each in runs]
-            axes.plot([_seconds(each) for each in runs], aucs, "o-", label=f"{variant}, updates")
-            full = statistics.mean(one.auc() for one in retrained[variant])
-            axes.plot([_seconds(retrained[variant])], [full], "s", label=f"{variant}, full retrain")
-        title = "What an update costs and brings, MovieLens-100k"
-        axes.set(xscale="log", xlabel="CPU seconds of one update", ylabel="AUC over the stream", title=title)
-
-
-@contextmanager
-def _axes(file: str) -> Iterator[Any]:
-    """Axes with a legend, written to a file in the end."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
-    yield axes
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    figure.savefig(FOLDER / file, dpi=120, bbox_inches="tight")
-    pyplot.close(figure)
-
-
-def _deviation(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _points(found: Runs, retrained: dict[str, list[Answers]]) -> dict[str, tuple[str, list[list[Answers]]]]:
+    points: dict[str, tuple[str, list[list[Answers]]]] = {}
+    for variant in CHOSEN:
+        points[f"{variant}, updates"] = ("o-", [found[variant, interval] for interval in sorted(INTERVALS)])
+        points[f"{variant}, full retrain"] = ("s", [retrained[variant]])
+    return points

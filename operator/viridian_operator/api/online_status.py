@@ -16,6 +16,7 @@ class Replica(ApiModel):
     sequence: str
     root: str = Field(default="", description="Merkle root")
     repaired: int = Field(default=0, description="damages of its memory that it found and repaired since it started")
+    damage: str = Field(default="", description="what the last of them was: Rows, Tensors, Index or Trees, or several")
     since: Time = Field(description="when it was first seen with this anchor and epoch")
 
 
@@ -34,6 +35,7 @@ class OnlineStatus(ApiModel):
     parent: ModelRef = Field(description="the champion that it started from")
     state: str = Field(default="", description="Starting, Publishing, Stopped or Shadow; empty while it says nothing")
     sequence: str = Field(default="", description="of the newest head that it published")
+    root: str = Field(default="", description="Merkle root of that head")
     event_time: float | None = Field(default=None, description="of the newest event that it trained on")
     lag_events: int = Field(default=0, description="entries of the log that it has not trained on")
     lag_seconds: float = 0.0

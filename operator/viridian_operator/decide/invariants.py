@@ -232,15 +232,17 @@ def _honest(pod: PodView) -> bool:
 
 
 def replicas_agree(p: Picture) -> str:
-    """Pods of what serves that follow a chain and are at the same sequence have the same Merkle root.
+    """Pods of what serves that follow a chain and are at the same sequence have the same Merkle root, which is the
+    published one.
 
-    Each pod tells both of the one snapshot that answers, and repairs its memory itself: another root at the same place
-    is another history of the chain.
+    Each pod tells both of the one snapshot that answers, and repairs its memory itself; the trainer tells both of the
+    one head that it published. A sequence (epoch and number) of a chain has one root for ever, so they may be asked at
+    different moments: another root at the same place is another history of the chain. Who is elsewhere is late.
     """
     active = p.status.active
     if active is None or not active.chain:
         return ""
-    roots: dict[str, tuple[str, str]] = {}
+    roots = _published(p, active.chain)
     for pod in p.seen.pods_of(active.hash):
         if pod.identity is None or not pod.ready or not pod.identity.root:
             continue
@@ -248,6 +250,17 @@ def replicas_agree(p: Picture) -> str:
         if root != pod.identity.root:
             return f"{name} and {pod.name} are at sequence {pod.identity.sequence} with different Merkle roots"
     return ""
+
+
+def _published(p: Picture, chain: str) -> dict[str, tuple[str, str]]:
+    """Whose word it is, and the root, by sequence: the head, if the trainer that answered writes ``chain``.
+
+    Its Deployment does not tell: for a moment after a change of chain the pod is still the one of before.
+    """
+    said = p.seen.online.report if p.seen.online else None
+    if said is None or said.chain != chain or not said.root:
+        return {}
+    return {said.sequence: ("the published head", said.root)}
 
 
 def windows_contiguous(p: Picture) -> str:

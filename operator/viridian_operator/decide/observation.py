@@ -101,6 +101,8 @@ class Identity:
     root: str = ""
     #: damages of its memory that it found and repaired
     repaired: int = 0
+    #: what the last of them was: Rows, Tensors, Index or Trees, or several; "" before
+    damage: str = ""
 
     def resident(self, digest: str) -> Resident | None:
         """The version with this digest in its memory, the furthest one if there are two."""
@@ -240,7 +242,10 @@ class OnlineReport:
     """What the online trainer says of itself (``GET /viridian/v1/online``)."""
 
     state: str
+    #: where it publishes, and the newest head there, with its Merkle root
+    chain: str = ""
     sequence: str = ""
+    root: str = ""
     event_time: float | None = None
     lag_events: int = 0
     lag_seconds: float = 0.0

@@ -89,6 +89,7 @@ def _reported(old: OnlineStatus, report: OnlineReport) -> OnlineStatus:
     return old.but(
         state=report.state,
         sequence=report.sequence,
+        root=report.root,
         event_time=report.event_time if report.event_time is not None else old.event_time,
         lag_events=report.lag_events,
         lag_seconds=report.lag_seconds,
@@ -122,7 +123,8 @@ def _tell(d: Draft, old: OnlineStatus, new: OnlineStatus) -> None:
     known = {each.pod: each.repaired for each in old.replicas}
     for each in new.replicas:
         if each.repaired > known.get(each.pod, 0):
-            message = f"{each.pod} found its memory damaged and repaired it, at sequence {each.sequence}"
+            what = f" ({each.damage})" if each.damage else ""
+            message = f"{each.pod} found its memory damaged{what} and repaired it, at sequence {each.sequence}"
             d.note(Reason.REPAIRED, message, warn=True)
 
 
@@ -144,6 +146,7 @@ def _replica(d: Draft, pod: PodView, known: Replica | None) -> Replica | None:
         sequence=said.sequence,
         root=said.root,
         repaired=said.repaired,
+        damage=said.damage,
         since=known.since if known is not None and same else d.now,
     )
 

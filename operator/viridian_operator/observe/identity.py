@@ -30,13 +30,16 @@ def identity_of(answer: Answer) -> Identity | None:
         residents=_residents(body.get("residents")),
         sequence=str(body.get("sequence") or ""),
         root=str(body.get("merkleRoot") or ""),
-        repaired=_repaired(body.get("consistency")),
+        **_consistency(body.get("consistency")),
     )
 
 
-def _repaired(consistency: Any) -> int:
-    found = consistency.get("repaired") if isinstance(consistency, Mapping) else None
-    return found if isinstance(found, int) else 0
+def _consistency(said: Any) -> dict[str, Any]:
+    """How many damages of its memory a pod repaired, and what the last one was."""
+    if not isinstance(said, Mapping) or not isinstance(said.get("repaired"), int):
+        return {}
+    last = said.get("last")
+    return {"repaired": said["repaired"], "damage": str(last.get("cause") or "") if isinstance(last, Mapping) else ""}
 
 
 def _residents(listed: Any) -> tuple[Resident, ...] | None:

@@ -55,7 +55,9 @@ def report_of(body: Any) -> OnlineReport | None:
         return None
     return OnlineReport(
         state=told.state,
+        chain=told.chain,
         sequence=told.sequence,
+        root=told.root,
         event_time=told.event_time,
         lag_events=told.lag.events,
         lag_seconds=told.lag.seconds,
@@ -107,7 +109,9 @@ class _Told(_Part):
     """docs/reference/online.md; a trainer that starts says little more than that."""
 
     state: str
+    chain: str = ""
     sequence: str = ""
+    root: str = ""
     event_time: float | None = None
     lag: _Lag = _Lag()
     published: _Published = _Published()

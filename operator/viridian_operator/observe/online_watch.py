@@ -104,14 +104,14 @@ def _news(report: OnlineReport | None, replicas: Mapping[str, Identity | None]) 
     """What people want to know at once: state, anchors, reverts, and who answers with what; no numbers of deltas."""
     said = (report.state, report.pending, report.reverts, report.error) if report else None
     places = tuple(sorted((name, _place(each)) for name, each in replicas.items()))
-    return said, places, _agree(replicas)
+    return said, places, _agree(report, replicas)
 
 
 def _place(identity: Identity | None) -> tuple[str, str, int]:
     return (identity.version, identity.sequence.partition(".")[0], identity.repaired) if identity else ("", "", 0)
 
 
-def _agree(replicas: Mapping[str, Identity | None]) -> bool:
-    """Whether those at the same sequence have the same Merkle root."""
-    there = [each for each in replicas.values() if each is not None and each.root]
-    return len({(each.sequence, each.root) for each in there}) == len({each.sequence for each in there})
+def _agree(report: OnlineReport | None, replicas: Mapping[str, Identity | None]) -> bool:
+    """Whether those at the same sequence, the trainer's head included, have the same Merkle root."""
+    said = [each for each in (report, *replicas.values()) if each is not None and each.root]
+    return len({(each.sequence, each.root) for each in said}) == len({each.sequence for each in said})

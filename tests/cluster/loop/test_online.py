@@ -12,11 +12,12 @@ from loop.appending import Stream
 from loop.callers import Caller
 from loop.following import Following
 from loop.installing import LOG_URL
-from loop.manifests import NAME
+from loop.manifests import NAME, server, variable
 from loop.registry import mlflow
 from loop.serving import condition, ended, last_number, serve_first, served
 from loop.space import Space
 from loop.waiting import until
+from viridian_demo.commands import CommandFailed
 
 REPLICAS = 2
 STORE = {"url": LOG_URL.removesuffix("0") + "1"}
@@ -24,6 +25,10 @@ STORE = {"url": LOG_URL.removesuffix("0") + "1"}
 ANCHOR, JUDGED = 600, 300
 #: what a test may wait for that takes the trainer a second
 LIMIT = 120
+#: seconds between two checks of a pod's memory, and after its start until a bit of it flips
+CHECK, FLIP = "2", 30
+#: events between two bets of the sequential test, and as the world was before a poisoned stretch
+BET, CLEAN = 1000, 600
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def calling(space: Space, stream: Stream) -> Iterator[Caller]:
         trigger=None,
         online=online,
         gate={"margin": 0.2, "minEvents": JUDGED, "onInconclusive": None},
-        serving={"replicas": REPLICAS},
+        serving={"replicas": REPLICAS, "template": server(variable("VIRIDIAN_CHECK_SECONDS", CHECK))},
         rollout={"healthChecks": [{"name": "ready", "readyPercent": 100}]},
     )
     caller = Caller(space, {})
@@ -114,7 +119,8 @@ def test_pods_of_a_new_template_join_the_same_chain_before_they_take_over(
     space: Space, stream: Stream, calling: Caller, following: Following
 ) -> None:
     before, number, chain = calling.counters(), last_number(space) + 1, space.status(NAME)["active"]["chain"]
-    change = [{"op": "replace", "path": "/spec/serving/template/spec/containers/0/env/1/value", "value": "2"}]
+    flip = variable("VIRIDIAN_FAULT", json.dumps({"flip_bit_after": FLIP}))
+    change = [{"op": "add", "path": "/spec/serving/template/spec/containers/0/env/-", "value": flip}]
     space.kubectl("patch", "mu", NAME, "--type=json", "-p", json.dumps(change))
     stream.append(50)
     record, status = ended(following, number)
@@ -122,6 +128,38 @@ def test_pods_of_a_new_template_join_the_same_chain_before_they_take_over(
     assert status["active"]["chain"] == chain
     until(lambda: at_head(space), LIMIT, "every new replica at the head")
     calling.none_lost_since(before)
+
+
+def test_a_bit_that_flips_in_a_pods_memory_is_repaired_by_its_block(space: Space, calling: Caller) -> None:
+    """The pods of the new template do that to themselves."""
+    before, pods = calling.counters(), served(space)
+    until(lambda: all(each["repaired"] for each in replicas_of(space)), FLIP + LIMIT, "every replica to repair itself")
+    found = replicas_of(space)
+    assert [(each["repaired"], each["damage"]) for each in found] == [(1, "Rows")] * REPLICAS
+    for each in found:
+        said = consistency(space, each["pod"])
+        assert (said["found"], said["last"]["blocks"]) == (1, 1), said
+        assert said["bytes"] > 0, "it was read again from the store"
+    assert served(space) == pods, "no pod was replaced"
+    calling.none_lost_since(before)
+
+
+def replicas_of(space: Space) -> list[dict[str, Any]]:
+    """What status says of the replicas once it says something of each."""
+    found = told(space).get("replicas") or []
+    return found if len(found) == REPLICAS else [{"repaired": 0}]
+
+
+def consistency(space: Space, pod: str) -> dict[str, Any]:
+    """What a pod itself says of the checks of its memory."""
+    found: dict[str, Any] = ask(space, pod, "identity")["consistency"]
+    return found
+
+
+def ask(space: Space, pod: str, what: str) -> Any:
+    """What a pod answers through the API server."""
+    path = f"/api/v1/namespaces/{space.name}/pods/{pod}:8080/proxy/viridian/v1/{what}"
+    return json.loads(space.tools.kubectl("get", "--raw", path))
 
 
 def test_a_person_brings_replicas_back_and_a_passing_anchor_lifts_it(
@@ -168,6 +206,77 @@ def _reject_an_anchor(space: Space, stream: Stream, following: Following) -> tup
         if record["phase"] == "Rejected":
             break
     return record, champion
+
+
+def test_what_a_poisoned_stretch_taught_is_taken_back_by_the_trainer_itself(
+    space: Space, stream: Stream, calling: Caller, following: Following
+) -> None:
+    """That it was poison shows at the latest when the world is back as it was, and soonest right after a bet."""
+    publish_again(space, stream)
+    judge_no_more(space, following)
+    until(lambda: publishing(space) and trained_all(space, stream), LIMIT, "all events so far trained on")
+    before, updates, reverts = calling.counters(), last_number(space), told(space)["reverts"]
+    champion = space.status(NAME)["champion"]
+    stream.append(BET + -trainer(space)["test"]["events"] % BET, flipped=True)
+    until(lambda: trained_all(space, stream), LIMIT, "the poison trained on")
+    stream.append(CLEAN)
+    until(lambda: told(space)["reverts"] > reverts, LIMIT, "the revert")
+    until(lambda: at_anchor(space), LIMIT, "every replica at the champion")
+    assert condition(space.status(NAME), "OnlineTraining")["reason"] == "Shadow"
+    assert last_number(space) == updates, "no gate was asked"
+    assert "worse than the champion" in told(space)["error"], "it was the test that stopped it"
+    assert {each["version"] for each in told(space)["replicas"]} == {champion["version"]}
+    assert space.status(NAME)["champion"] == champion
+    calling.none_lost_since(before)
+
+
+def publish_again(space: Space, stream: Stream) -> None:
+    """Give a shadow the events for an anchor that passes, if there is one."""
+
+    def publishes() -> bool:
+        if not publishing(space):
+            stream.append(JUDGED)
+        return publishing(space)
+
+    until(publishes, LIMIT, "the trainer to publish again")
+
+
+def judge_no_more(space: Space, following: Following) -> None:
+    """No more anchors: one made within a poisoned stretch would be judged on the rest of it.
+
+    The changed spec replaces the trainer, which goes on where it was.
+    """
+
+    def publishes(state: dict[str, Any]) -> bool:
+        return condition(state.get("status") or {}, "OnlineTraining").get("status") == "True"
+
+    patch = json.dumps({"spec": {"online": {"anchors": {"events": 1_000_000}}}})
+    space.kubectl("patch", "mu", NAME, "--type=merge", "-p", patch)
+    following.wait(lambda state: not publishes(state), LIMIT, "the end of the old trainer")
+    following.wait(publishes, LIMIT, "the new trainer")
+    following.wait(lambda state: not running(state["status"]), LIMIT, "the end of what was judged")
+
+
+def trainer(space: Space) -> dict[str, Any]:
+    """What the online trainer itself says; nothing while it does not answer."""
+    pods = space.list("pods", "app.kubernetes.io/component=online-trainer")
+    names = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    try:
+        found: dict[str, Any] = ask(space, names[0], "online") if names else {}
+    except CommandFailed:  # it starts
+        return {}
+    return found
+
+
+def trained_all(space: Space, stream: Stream) -> bool:
+    """Whether it has trained on every event; an offset is a number of entries, and the id of the last."""
+    offsets = trainer(space).get("trainedTo") or {}
+    return sum(int(offset.partition("@")[0]) for offset in offsets.values()) == stream.count
+
+
+def running(status: dict[str, Any]) -> bool:
+    """Whether an update runs."""
+    return not (status.get("update") or {}).get("finishedAt")
 
 
 def test_the_trainer_goes_when_nothing_more_is_to_be_trained(space: Space, calling: Caller) -> None:

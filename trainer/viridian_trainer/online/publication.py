@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 from viridian_model.canonical import canonical_json
@@ -34,6 +34,8 @@ LEASE_SECONDS = 15.0
 COLLECT_SECONDS = 600.0
 #: Seconds between two looks at the head while nothing is published.
 CHECK_SECONDS = 1.0
+#: The rate of publication is that of so many seconds.
+RATE_SECONDS = 60.0
 #: How long a store may be away before a start gives up.
 PATIENCE = 120.0
 #: Waits for so many seconds; may raise ``Stopped``.
@@ -45,18 +47,31 @@ class Unsound(Exception):
     """A delta failed its checks; it was not published. The text says which and why."""
 
 
-@dataclass
 class Sent:
-    """What was published by this process: deltas and the bytes of their payloads."""
+    """What was published by this process: deltas and the bytes of their payloads, and how many there were of late."""
 
-    deltas: int = 0
-    bytes: int = 0
-    since: float = field(default_factory=time.monotonic)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives seconds."""
+        self._clock, self._since = clock, clock()
+        self._recent: deque[float] = deque()
+        self.deltas = self.bytes = 0
+
+    def add(self, size: int) -> None:
+        """A delta with a payload of ``size`` bytes."""
+        self.deltas += 1
+        self.bytes += size
+        self._recent.append(self._clock())
 
     def wire(self) -> dict[str, Any]:
         """For the status."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
-        return {"deltas": self.deltas, "bytes": self.bytes, "perSecond": round(self.deltas / seconds, 3)}
+        return {"deltas": self.deltas, "bytes": self.bytes, "perSecond": round(self._rate(), 3)}
+
+    def _rate(self) -> float:
+        """Deltas per second over the newest `RATE_SECONDS`, or since the start: one that stalls is seen to."""
+        now = self._clock()
+        while self._recent and self._recent[0] <= now - RATE_SECONDS:
+            self._recent.popleft()
+        return len(self._recent) / min(RATE_SECONDS, max(1.0, now - self._since))
 
 
 class Publication:
@@ -186,8 +201,7 @@ class Publication:
         if self._built is None or self._builder is None:
             raise RuntimeError("a delta was published that nobody built")
         self._builder.commit(self._built)
-        self.sent.deltas += 1
-        self.sent.bytes += self._built.delta.manifest.payload.size
+        self.sent.add(self._built.delta.manifest.payload.size)
         self.head, self._built = head, None
 
     def flush(self, branch: Branch) -> bool:

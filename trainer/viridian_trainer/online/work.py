@@ -379,7 +379,8 @@ class Work:
         behind, newest = self._behind(), learner.watermark.newest
         self._status.tell(
             state=self.state,
-            sequence=self._sequence,
+            chain=self._task.chain,
+            sequence=str(head.sequence) if head else "",
             token=self._publication.token,
             root=head.root if head else "",
             trainedTo=dict(learner.offsets),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from simulation import UID, SimDeployment, SimPod, World, spec
@@ -61,6 +62,8 @@ class SimTrainer:
     pending: ModelRef | None = None
     shadow: bool = False
     reverts: int = 0
+    #: events after this moment are not trained on
+    stuck_at: datetime | None = None
     #: it does nothing, and says nothing
     down: bool = False
 
@@ -77,6 +80,8 @@ class OnlineWorld(World):
     told_to_revert: list[str] = field(default_factory=list)
     #: digests that were champions of the trainers of a chain, as its checkpoints remember
     trained: dict[str, set[str]] = field(default_factory=dict)
+    #: pods that found a damage of their memory, and what it was
+    repaired: dict[str, str] = field(default_factory=dict)
     #: pods that went back by themselves, and from which epoch
     strays: dict[str, Chain] = field(default_factory=dict)
 
@@ -101,7 +106,14 @@ class OnlineWorld(World):
         head = self.chains[trainer.chain]
         state = "Shadow" if trainer.shadow else "Publishing"
         return OnlineReport(
-            state, head.sequence, self.now.timestamp(), reverts=trainer.reverts, pending=trainer.pending
+            state,
+            trainer.chain,
+            head.sequence,
+            "r",
+            (trainer.stuck_at or self.now).timestamp(),
+            lag_seconds=(self.now - (trainer.stuck_at or self.now)).total_seconds(),
+            reverts=trainer.reverts,
+            pending=trainer.pending,
         )
 
     def _deployment(self, d: SimDeployment) -> DeploymentView:
@@ -118,6 +130,8 @@ class OnlineWorld(World):
         followed = replace(
             seen.identity, version=head.anchor.version, digest=head.anchor.digest, sequence=head.sequence, root="r"
         )
+        if name in self.repaired:
+            followed = replace(followed, repaired=1, damage=self.repaired[name])
         return replace(seen, identity=followed, golden=None)
 
     def _asked(self) -> str:

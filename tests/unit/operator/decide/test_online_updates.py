@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from online_world import Chain, OnlineWorld, online
+from online_world import OnlineWorld, online
 from simulation import spec
 
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide.invariants import violations
-from viridian_operator.decide.observation import PodTrouble
+from viridian_operator.decide.observation import OnlineReport, OnlineTrainerView, PodTrouble
 
 PIN = {"pin": {"version": 1, "reason": "for the test"}}
 
@@ -68,6 +68,21 @@ def test_what_is_published_counts_as_fresh(world: OnlineWorld) -> None:
     world.passes(40)
     assert world.status.fresh_at is not None
     assert (world.now - world.status.fresh_at).total_seconds() < 60
+
+
+def test_what_serves_is_stale_once_the_trainer_is_too_far_behind(world: OnlineWorld) -> None:
+    world.spec = online(freshness={"maxAge": "10m"})
+    world.passes(40)
+    assert condition(world, "Stale") is None
+    assert world.trainer
+    world.trainer.stuck_at = world.now
+    for _ in range(12):
+        world.tick(60)
+        world.step()
+    assert condition(world, "Stale") == ("True", "TooOld")
+    assert world.status.online
+    assert world.status.online.lag_seconds >= 600
+    assert world.serving_versions == {"1"}
 
 
 def test_an_anchor_that_passes_is_champion_and_nothing_is_rolled_out(world: OnlineWorld) -> None:
@@ -377,16 +392,49 @@ def test_after_status_was_lost_the_same_chain_is_written(world: OnlineWorld) -> 
     assert len(world.switches) == switches
 
 
-def test_replicas_at_one_sequence_with_two_roots_violate_an_invariant(world: OnlineWorld) -> None:
+def test_a_repair_is_told_at_once_with_what_it_was(world: OnlineWorld) -> None:
+    world.passes(40)
     name = next(iter(world.pods))
-    world.strays[name] = Chain(world.head.anchor, world.head.epoch, world.head.n)
-    seen = world.observe()
-    pods = tuple(
-        replace(pod, identity=replace(pod.identity, root="other")) if pod.name == name and pod.identity else pod
-        for pod in seen.pods
-    )
-    found = violations(world.spec, world.status, replace(seen, pods=pods))
-    assert [each.invariant for each in found] == ["ReplicasAgree"]
+    world.repaired[name] = "Rows"
+    world.step()
+    told = world.status.online
+    assert told
+    assert [(each.repaired, each.damage) for each in told.replicas if each.pod == name] == [(1, "Rows")]
+    assert [note.reason for note in world.notes].count("Repaired") == 1
+
+
+HEAD = {"chain": "ours", "sequence": "1.7", "root": "r"}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "told", "agree"),
+    [
+        pytest.param([("1.7", "r")] * 3, HEAD, True, id="all as published"),
+        pytest.param([("1.7", "r"), ("1.7", "r"), ("1.7", "x")], {}, False, id="one differs, nothing is published"),
+        pytest.param([("1.7", "x")], HEAD, False, id="one alone"),
+        pytest.param([("1.7", "x")] * 3, HEAD, False, id="all alike"),
+        pytest.param([("1.6", "q"), ("1.7", "r"), ("1.8", "s")], HEAD, True, id="late, and asked later"),
+        pytest.param([("2.7", "x")] * 3, HEAD, True, id="another epoch"),
+        pytest.param([("1.7", "x")] * 3, HEAD | {"chain": "before"}, True, id="the trainer of another chain"),
+        pytest.param([("1.7", "x")] * 3, HEAD | {"root": ""}, True, id="no root is told"),
+        pytest.param([("1.7", ""), ("1.7", "r")], HEAD, True, id="a pod that tells no root"),
+    ],
+)
+def test_replicas_have_the_root_that_was_published(
+    world: OnlineWorld, replicas: list[tuple[str, str]], told: dict[str, str], agree: bool
+) -> None:
+    assert world.status.active
+    seen, ours = world.observe(), world.status.active.chain
+    pods = [
+        replace(pod, identity=replace(pod.identity, sequence=sequence, root=root))
+        for pod, (sequence, root) in zip(seen.pods, replicas, strict=False)
+        if pod.identity
+    ]
+    chain = {"chain": ours if told.get("chain") == "ours" else told.get("chain", "")}
+    report = OnlineReport("Publishing", **(told | chain))
+    seen = replace(seen, pods=tuple(pods), online=OnlineTrainerView(ours, report=report))
+    found = violations(world.spec, world.status, seen)
+    assert [each.invariant for each in found] == ([] if agree else ["ReplicasAgree"])
 
 
 def test_a_candidate_whose_pods_crash_leaves_the_old_chain_alone(world: OnlineWorld) -> None:

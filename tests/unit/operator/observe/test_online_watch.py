@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,9 +12,10 @@ from aiohttp import web
 
 from viridian_model.schema import Schema
 from viridian_operator.api.version import ModelRef
+from viridian_operator.observe.identity import identity_of
 from viridian_operator.observe.online import report_of
 from viridian_operator.observe.online_watch import OnlineWatch
-from viridian_operator.observe.prober import probe_session
+from viridian_operator.observe.prober import Answer, probe_session
 from viridian_trainer.online.prequential import Prequential
 from viridian_trainer.online.server import online_status
 from viridian_trainer.online.status import Status
@@ -25,7 +27,7 @@ class Setting:
     """A trainer and two replicas that say what the test sets."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Any] = {"state": "Publishing", "sequence": "1.1", "reverts": 0}
+        self.told: dict[str, Any] = {"state": "Publishing", "sequence": "1.1", "root": ROOT, "reverts": 0}
         self.said = {name: {"version": "1", "digest": "d", "sequence": "1.1", "merkleRoot": ROOT} for name in "ab"}
         self.silent: set[str] = set()
         self.looks = 0
@@ -84,6 +86,7 @@ NEWS: dict[str, Callable[[Setting], object]] = {
     "epoch of one": lambda s: s.said["a"].update(sequence="2.0"),
     "version of one": lambda s: s.said["b"].update(version="2"),
     "another root": lambda s: s.said["b"].update(merkleRoot="other"),
+    "another root published": lambda s: s.told.update(root="other"),
     "repair": lambda s: s.said["b"].update(consistency={"repaired": 1}),
     "silence of one": lambda s: s.silent.add("a"),
 }
@@ -95,6 +98,23 @@ async def test_news_wakes_once(setting: Setting, change: Callable[[Setting], obj
     await setting.until(lambda: bool(setting.woken))
     await setting.looked()
     assert setting.woken == ["ctr"]
+
+
+@pytest.mark.parametrize(
+    ("consistency", "found"),
+    [
+        (None, (0, "")),
+        ({"repaired": 0, "last": None}, (0, "")),
+        ({"repaired": 2, "last": {"cause": "Rows", "blocks": 1}}, (2, "Rows")),
+        ({"repaired": "some", "last": {"cause": "Rows"}}, (0, "")),
+    ],
+    ids=["no chain", "none yet", "repaired", "another form"],
+)
+def test_a_pod_tells_what_it_repaired(consistency: Any, found: tuple[int, str]) -> None:
+    said = {"version": "1", "digest": "d", "consistency": consistency}
+    identity = identity_of(Answer(200, json.dumps(said)))
+    assert identity is not None
+    assert (identity.repaired, identity.damage) == found
 
 
 def test_what_a_trainer_says_before_it_has_begun_can_be_read() -> None:
