@@ -45,7 +45,7 @@ images: ## build the images that changed and give them to the cluster
 demo: venv ## the whole loop once, for real, with users who must not notice (DATA=movielens for real data)
 	@$(PY) -m viridian_demo --data $(DATA)
 
-.PHONY: test test-unit test-faults test-kills bench explore
+.PHONY: test test-unit test-thorough test-faults test-kills bench explore
 test: ## all tests: pure parts, API server, chart, whole loop on a real cluster, the lean part of the faults
 	@$(MAKE) --keep-going test-without-nodes test-cluster
 # One part after the other, and one test of a cluster at a time: what keeps all processors busy would hold up what must
@@ -67,6 +67,9 @@ test-kills: venv ## 300 kills of trainer, evaluation and operator over whole upd
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(PARALLEL) $(ARGS)
+test-thorough: venv ## tests without a cluster that take long: torchrun, killed ranks, a thousand damages and walks (an hour)
+	@$(LOCAL) test-packages
+	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) -m pytest $(WITHOUT_NODES) -m thorough $(PARALLEL) $(ARGS)
 explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json
 	@$(PY) -m tests.explore $(STATES)
 bench: venv ## benchmarks (NAME=… for one); results in build/benchmarks

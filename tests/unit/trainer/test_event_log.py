@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
 import redis
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from worlds import parquet, rows
 
@@ -17,7 +18,7 @@ from viridian_model.schema import Schema
 from viridian_trainer.errors import BadConfig, DataTrimmed, LogUnreachable
 from viridian_trainer.eventlog import Window, check_present, count_before, read
 from viridian_trainer.eventlog.dedup import RecentIds, Watermark
-from viridian_trainer.eventlog.log import Record
+from viridian_trainer.eventlog.log import Record, passing
 from viridian_trainer.eventlog.parquet import ParquetEventLog
 from viridian_trainer.eventlog.redis_stream import CHUNK, RedisEventLog, RedisSource
 from viridian_trainer.eventlog.schema import Unreadable, parse
@@ -88,6 +89,84 @@ def test_trimming_before_the_window_does_no_harm(source: RedisSource, client: re
     assert len(list(log.records("0", earliest, window.end["0"]))) == window.count("0")
 
 
+def sent(client: redis.Redis) -> int:
+    """Bytes that Redis has answered so far."""
+    return int(client.info("stats")["total_net_output_bytes"])  # type: ignore[index]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_single_redis_entries_are_those_of_a_whole_reading(
+    source: RedisSource, client: redis.Redis, data: st.DataObject
+) -> None:
+    """Whatever is indexed yet, and for every part of the log, also with several entries in one millisecond."""
+    client.flushall()
+    log, positions = RedisEventLog(source), ["0@0-0"]
+    for count in data.draw(st.lists(st.integers(1, 70), min_size=1, max_size=6)):
+        with client.pipeline() as appended:
+            for number in range(count):
+                appended.xadd("clicks:0", {"event": str(number)})
+            appended.execute()
+        positions.append(log.heads()["0"])
+        start = data.draw(st.sampled_from(positions[:-1]))
+        size = count_before(positions[-1]) - count_before(start)
+        places = sorted(data.draw(st.sets(st.integers(0, size - 1))))
+        again = list(log.at("0", start, positions[-1], places))
+        assert again == list(passing(log, "0", start, positions[-1], places))
+        assert len(again) == len(places)
+
+
+def test_single_redis_entries_cost_no_whole_reading_once_they_are_indexed(
+    source: RedisSource, client: redis.Redis
+) -> None:
+    append(source, 0, 20_000)
+    log = RedisEventLog(source)
+    costs = []
+    for _ in range(2):
+        end = log.heads()["0"]
+        before = sent(client)
+        places = range(0, count_before(end), 500)
+        assert [record.number for record in log.at("0", "0@0-0", end, places)] == list(places)
+        costs.append(sent(client) - before)
+        append(source, 20_000, 100)
+    assert costs[1] < costs[0] / 10
+
+
+@pytest.mark.parametrize("damage", ["trimmed", "deleted inside", "replaced", "read only", "index lost"])
+def test_single_redis_entries_are_right_or_missing_but_never_others(
+    source: RedisSource, client: redis.Redis, damage: str
+) -> None:
+    append(source, 0, 2000)
+    log, places = RedisEventLog(source), list(range(0, 900, 7))
+    end = log.heads()["0"]
+    before = list(log.at("0", "0@0-0", end, places))
+    if damage == "trimmed":
+        client.xtrim("clicks:0", minid=before[40].offset_after.partition("@")[2], approximate=False)
+    elif damage == "deleted inside":
+        client.xdel("clicks:0", before[60].offset_after.partition("@")[2])
+    elif damage == "replaced":
+        client.delete("clicks:0")
+        append(source, 5000, 2000)
+        end = log.heads()["0"]
+    elif damage == "read only":
+        client.delete("clicks:index:0")
+        client.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], categories=["-@all", "+@read"])
+        log = RedisEventLog(replace(source, username="reader", password="any"))
+    else:
+        client.delete("clicks:index:0")
+    found = []
+    with pytest.raises(DataTrimmed) if damage == "trimmed" else nullcontext():
+        found.extend(log.at("0", log.earliest()["0"] if damage == "deleted inside" else "0@0-0", end, places))
+    if damage == "trimmed":
+        assert found == before[40:]
+    elif damage == "replaced":
+        assert found == list(passing(log, "0", "0@0-0", end, places)) != before
+    elif damage == "deleted inside":
+        assert found == list(passing(log, "0", log.earliest()["0"], end, places))
+    else:
+        assert found == before
+
+
 def test_dead_letters_are_kept_once(source: RedisSource, client: redis.Redis) -> None:
     client.xadd("clicks:0", {"event": "{"})
     client.xadd("clicks:0", {"other": "1"})
@@ -150,10 +229,11 @@ def test_single_parquet_rows_are_those_of_a_whole_reading(tmp_path: Path) -> Non
     for first in (0, 300, 600):
         log = parquet(tmp_path / "log", rows(first, 300), partitions=1)
     whole, numbers = list(log.records("0", "0", "900")), [0, 7, 299, 300, 301, 650, 899]
-    assert list(log.at("0", numbers)) == [whole[number] for number in numbers]
+    assert list(log.at("0", "0", "900", numbers)) == [whole[number] for number in numbers]
+    assert [record.number for record in log.at("0", "300", "900", [0, 350])] == [300, 650]
     for number in (300, 600):
         (tmp_path / f"log/0/{number:020d}.parquet").unlink()
-        found = log.at("0", numbers)
+        found = log.at("0", "0", "900", numbers)
         assert [record.number for record in islice(found, 3)] == [0, 7, 299]
         with pytest.raises(DataTrimmed, match="lacks rows 300"):
             next(found)

@@ -23,7 +23,8 @@ from viridian_trainer.environment import VersionRef
 from viridian_trainer.eventlog.parquet import ParquetEventLog
 from viridian_trainer.registration import MlflowRegistry
 
-pytestmark = pytest.mark.thorough
+#: A training in two pods is six processes, of which four import torch: a minute each on two busy cores.
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(1800)]
 
 WAIT = 400.0
 SMALL = {**CONFIG, "batchSize": 32, "checkpointEvents": 320}

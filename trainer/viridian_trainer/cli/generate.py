@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -13,8 +14,8 @@ import typer
 
 from viridian_trainer import movielens
 from viridian_trainer.cli.console import bar, explained, show
+from viridian_trainer.cli.options import redis_source
 from viridian_trainer.errors import BadUsage
-from viridian_trainer.eventlog.redis_stream import RedisSource
 from viridian_trainer.publish import to_parquet, to_redis
 from viridian_trainer.synthetic import SyntheticConfig, World
 
@@ -76,7 +77,7 @@ def generate(
             progress.advance(task, size)
 
         if redis is not None:
-            to_redis(RedisSource(redis, stream, partitions), rows, rate, advance)
+            to_redis(redis_source(redis, stream, partitions, os.environ), rows, rate, advance)
         elif parquet is not None:
             to_parquet(parquet, partitions, rows, advance)
     seconds = time.monotonic() - begun

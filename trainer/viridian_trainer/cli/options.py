@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -14,7 +16,8 @@ from viridian_trainer.environment import VersionRef
 from viridian_trainer.errors import BadUsage
 from viridian_trainer.eventlog import EventLog
 from viridian_trainer.eventlog.parquet import ParquetEventLog
-from viridian_trainer.eventlog.source import open_log
+from viridian_trainer.eventlog.redis_stream import RedisSource
+from viridian_trainer.eventlog.source import PASSWORD, USERNAME, open_log
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.registry import Registered, Registry, VersionMissing
 from viridian_trainer.spec import Data, Source, parse_part
@@ -65,6 +68,19 @@ def event_log(parquet: Path | None, source: str | None) -> EventLog | None:
     if parquet is not None:
         return ParquetEventLog(parquet)
     return open_log(parse_part(Source, json_object(source, "--source"), "--source"), os.environ) if source else None
+
+
+def redis_source(url: str, stream: str, partitions: int, env: Mapping[str, str]) -> RedisSource:
+    """The streams at an address, with the credentials of ``env`` as in a Job.
+
+    Raises
+    ------
+    BadUsage
+        If the address holds a password, which everybody who lists processes would see.
+    """
+    if urlsplit(url).password:
+        raise BadUsage(f"--redis must hold no password: put it into {PASSWORD} (and the user into {USERNAME})")
+    return RedisSource(url, stream, partitions, env.get(USERNAME) or None, env.get(PASSWORD) or None)
 
 
 def reference(found: Registered | None) -> VersionRef | None:

@@ -77,15 +77,21 @@ class EventLog(Protocol):
 class RandomAccess(Protocol):
     """What some event logs can do besides: read single entries without those in between."""
 
-    def at(self, partition: str, numbers: Sequence[int]) -> Iterator[Record]:
-        """The entries of ``partition`` with these numbers, which ascend.
+    def at(self, partition: str, start: Offset, end: Offset, places: Sequence[int]) -> Iterator[Record]:
+        """The entries at these ascending places of ``[start, end)``, counted from 0.
 
         Raises
         ------
         DataTrimmed
-            If one of them is not stored.
+            If one of them is not stored, after those before it were given.
         """
         ...
+
+
+def passing(log: EventLog, partition: str, start: Offset, end: Offset, places: Sequence[int]) -> Iterator[Record]:
+    """What ``RandomAccess`` gives, by reading everything between two positions."""
+    wanted = frozenset(places)
+    return (record for place, record in enumerate(log.records(partition, start, end)) if place in wanted)
 
 
 def check_present(log: EventLog, window: Window) -> None:

@@ -58,8 +58,10 @@ class ParquetEventLog:
         if number != last:
             raise self._lacks(partition, number, last)
 
-    def at(self, partition: str, numbers: Sequence[int]) -> Iterator[Record]:
+    def at(self, partition: str, start: Offset, end: Offset, places: Sequence[int]) -> Iterator[Record]:
         """See ``RandomAccess``; reads whole segments, but only those that hold an entry."""
+        first = count_before(start)
+        numbers = [first + place for place in places]
         segments = self._segments(self._directory / partition)
         for index, together in groupby(numbers, lambda number: _holding(segments, number)):
             wanted = list(together)
@@ -67,7 +69,7 @@ class ParquetEventLog:
             for number, row in zip(wanted, rows, strict=False):
                 yield Record(partition, number, str(number + 1), row)
             if len(rows) < len(wanted):
-                raise self._lacks(partition, wanted[len(rows)], wanted[-1] + 1)
+                raise self._lacks(partition, wanted[len(rows)], count_before(end))
 
     def _lacks(self, partition: str, number: int, end: int) -> DataTrimmed:
         return DataTrimmed(

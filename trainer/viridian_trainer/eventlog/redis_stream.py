@@ -7,7 +7,7 @@ number of entries of a window is known exactly and trimming cannot go unnoticed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,14 +15,17 @@ from typing import Any, cast
 import redis
 
 from viridian_trainer.errors import BadConfig, DataTrimmed, LogUnreachable
-from viridian_trainer.eventlog.log import Record
+from viridian_trainer.eventlog.log import Record, passing
 from viridian_trainer.eventlog.offset import Offset, count_before
+from viridian_trainer.eventlog.redis_index import Misfit, StreamIndex, Stretch, rounds
 from viridian_trainer.result import without_credentials
 
 CHUNK = 2000
 DEAD_LETTERS = 100_000
 FIELD = b"event"
 START: Offset = "0@0-0"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,23 @@ class RedisEventLog:
         if number != end_number:
             raise self._trimmed(partition, start, end, f"only {number - count_before(start)}")
 
+    def at(self, partition: str, start: Offset, end: Offset, places: Sequence[int]) -> Iterator[Record]:
+        """See ``RandomAccess``; reads 16 entries for one, by the index, which it completes.
+
+        Where the index cannot be kept or does not fit, everything between the two positions is read.
+        """
+        wanted = [count_before(start) + place for place in places]
+        try:
+            with reachable(self._source):
+                found = self._indexed(partition, start, end, wanted)
+        except (BadConfig, DataTrimmed, Misfit) as why:
+            _log.warning("stream %s is read as a whole, not by its index: %s", self._key(partition), why)
+            yield from passing(self, partition, start, end, places)
+            return
+        yield from found
+        if len(found) < len(wanted):
+            raise self._trimmed(partition, start, end, f"not {len(wanted) - len(found)}")
+
     @property
     def dead_letters(self) -> str:
         """See ``EventLog``."""
@@ -140,7 +160,40 @@ class RedisEventLog:
                     both.hset(marks, record.partition, str(record.number))
                     both.execute()
         except BadConfig as error:  # A reader without write permission still trains.
-            logging.getLogger(__name__).warning("cannot keep an unreadable entry: %s", error.message)
+            _log.warning("cannot keep an unreadable entry: %s", error.message)
+
+    def _indexed(self, partition: str, start: Offset, end: Offset, wanted: Sequence[int]) -> list[Record]:
+        """The entries with these numbers, without those that were trimmed.
+
+        Raises
+        ------
+        Misfit
+            If the index does not fit the stream; it was removed.
+        DataTrimmed
+            If the stream has lost entries that are not in the index yet.
+        """
+        index = StreamIndex(self._redis, f"{self._source.stream}:index:{partition}")
+        earliest = _earliest(self._info(partition))
+        index.trim(count_before(earliest))
+        first = max((start, earliest), key=count_before)
+        wanted = [number for number in wanted if number >= count_before(first)]
+        if not wanted:
+            return []
+        unread = index.resume(first, end)
+        index.add(record.offset_after for record in self.records(partition, unread, end))
+        found: list[Record] = []
+        lost: list[Stretch] = []
+        for groups in rounds(wanted, CHUNK):
+            stretches = index.around(first, end, groups)
+            for stretch, entries in zip(stretches, self._chunks(partition, stretches), strict=True):
+                if len(entries) == stretch.size:
+                    found += _picked(partition, stretch, entries)
+                else:
+                    lost.append(stretch)
+        if lost and count_before(lost[-1].start) >= count_before(_earliest(self._info(partition))):
+            index.forget()
+            raise Misfit(f"entries are missing between {lost[-1].start} and {lost[-1].end}")
+        return found
 
     def _infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for number in range(self._source.partitions):
@@ -166,6 +219,14 @@ class RedisEventLog:
             found = self._redis.xrange(self._key(partition), min=f"({after}", max=last, count=CHUNK)
         return cast("list[tuple[bytes, dict[bytes, bytes]]]", found)
 
+    def _chunks(self, partition: str, stretches: Sequence[Stretch]) -> list[list[tuple[bytes, dict[bytes, bytes]]]]:
+        """The entries of each stretch, and one more if there are more than its size."""
+        with self._redis.pipeline(transaction=False) as asked:
+            for stretch in stretches:
+                after, last = _entry_id(stretch.start), _entry_id(stretch.end)
+                asked.xrange(self._key(partition), min=f"({after}", max=last, count=stretch.size + 1)
+            return cast("list[list[tuple[bytes, dict[bytes, bytes]]]]", asked.execute())
+
     def _key(self, partition: str) -> str:
         return f"{self._source.stream}:{partition}"
 
@@ -174,6 +235,14 @@ class RedisEventLog:
             f"stream {self._key(partition)} holds {found} of the entries {start} to {end}: it was trimmed or replaced; "
             "keep events longer, or request skip-window"
         )
+
+
+def _picked(partition: str, stretch: Stretch, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Iterator[Record]:
+    """The wanted ones of all ``entries`` of a stretch."""
+    first = count_before(stretch.start)
+    for number in stretch.numbers:
+        entry_id, fields = entries[number - first]
+        yield Record(partition, number, f"{number + 1}@{entry_id.decode()}", fields.get(FIELD, b""))
 
 
 def _earliest(info: dict[str, Any]) -> Offset:

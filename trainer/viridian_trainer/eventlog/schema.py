@@ -39,20 +39,27 @@ def parse(record: Record, schema: Schema) -> Event:
     Unreadable
         If a declared field is missing or has another type.
     """
-    body = _decode(record.payload)
+    body = decode(record.payload)
     if problem := schema.problem(body):
         raise Unreadable(problem)
     return Event(
-        id=_text(body, schema.id),
-        time=_time(body, schema.time),
-        user=_text(body, schema.user),
-        item=_text(body, schema.item),
-        label=_label(body, schema.label),
+        id=text_of(body, schema.id),
+        time=time_of(body, schema.time),
+        user=text_of(body, schema.user),
+        item=text_of(body, schema.item),
+        label=label_of(body, schema.label),
         features={name: body[name] for name in (*schema.categorical, *schema.numeric)},
     )
 
 
-def _decode(payload: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+def decode(payload: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON object of an entry.
+
+    Raises
+    ------
+    Unreadable
+        If it is something else.
+    """
     if isinstance(payload, Mapping):
         return payload
     try:
@@ -64,14 +71,28 @@ def _decode(payload: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     return body
 
 
-def _text(body: Mapping[str, Any], name: str) -> str:
+def text_of(body: Mapping[str, Any], name: str) -> str:
+    """A string or integer that is not empty.
+
+    Raises
+    ------
+    Unreadable
+        If it is something else.
+    """
     value = body.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise Unreadable(f"field {name!r} must be a string or an integer")
     return str(value)
 
 
-def _time(body: Mapping[str, Any], name: str) -> float:
+def time_of(body: Mapping[str, Any], name: str) -> float:
+    """Seconds since the epoch.
+
+    Raises
+    ------
+    Unreadable
+        If it is something else.
+    """
     value = body.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(f"field {name!r} must be seconds since the epoch")
@@ -80,7 +101,14 @@ def _time(body: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _label(body: Mapping[str, Any], name: str) -> int:
+def label_of(body: Mapping[str, Any], name: str) -> int:
+    """0 or 1.
+
+    Raises
+    ------
+    Unreadable
+        If it is something else.
+    """
     value = body.get(name)
     if not isinstance(value, int | float) or value not in (0, 1):
         raise Unreadable(f"field {name!r} must be 0 or 1")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -130,7 +130,7 @@ class _Order:
 
 def detectable(error: float, confidence: float) -> float:
     """Smallest true difference found with 80 % probability, for a standard error ``error``."""
-    return float((stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(_POWER)) * error)
+    return float((ndtri((1 + confidence) / 2) + ndtri(_POWER)) * error)
 
 
 def _ratio_interval(
@@ -142,7 +142,9 @@ def _ratio_interval(
         result: Floats = values.sum(axis=axis) / sizes.sum(axis=axis)
         return result
 
-    found = stats.bootstrap(
+    from scipy.stats import bootstrap  # takes seconds to import, which trainings would wait for in vain
+
+    found = bootstrap(
         (sums, counts),
         ratio,
         n_resamples=resamples,
@@ -160,8 +162,8 @@ def _ratio_interval(
 def expanded(confidence: float, counts: Floats) -> float:
     """Level at which a percentile interval over users with ``counts`` events each covers with ``confidence``."""
     users = max(float(counts.sum() ** 2 / np.square(counts).sum()), 2.0)
-    bound = np.sqrt(users / (users - 1)) * stats.t.ppf((1 + confidence) / 2, users - 1)
-    return float(2 * stats.norm.cdf(bound) - 1)
+    bound = np.sqrt(users / (users - 1)) * stdtrit(users - 1, (1 + confidence) / 2)
+    return float(2 * ndtr(bound) - 1)
 
 
 def _degenerate(mean: float, events: int, users: int) -> Difference:

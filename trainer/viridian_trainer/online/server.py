@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
-import threading
 from collections.abc import Iterator
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -15,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from viridian_trainer.errors import BadConfig
+from viridian_trainer.listener import Listener
 from viridian_trainer.online.prequential import Prequential
 from viridian_trainer.online.status import Status
 
@@ -37,32 +34,12 @@ class StatusServer:
         """
         registry = CollectorRegistry()
         registry.register(_Metrics(status, prequential))
-        answers = _Answers(status, prequential, registry)
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                code, kind, body = answers.to(self.path)
-                self.send_response(code)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                logging.getLogger(__name__).debug(format, *args)
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise BadConfig(f"VIRIDIAN_PORT {port} cannot be listened on: {error.strerror}") from None
-        self._server.daemon_threads = True
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, name="status", daemon=True).start()
+        self._listener = Listener(_Answers(status, prequential, registry).to, port, host)
+        self.port = self._listener.port
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        self._listener.close()
 
 
 def online_status(status: Status, prequential: Prequential) -> dict[str, Any]:

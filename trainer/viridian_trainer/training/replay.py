@@ -18,7 +18,7 @@ from viridian_model.features import FeatureBatch
 from viridian_model.schema import Schema
 from viridian_trainer.errors import DataTrimmed
 from viridian_trainer.eventlog import EventLog, Offset, Window, count_before
-from viridian_trainer.eventlog.log import RandomAccess, Record
+from viridian_trainer.eventlog.log import RandomAccess, Record, passing
 from viridian_trainer.eventlog.schema import Event, Unreadable, parse
 
 _log = logging.getLogger(__name__)
@@ -101,22 +101,21 @@ def _pick(log: EventLog, history: Window, ordinals: NDArray[np.int64], schema: S
         inside = ordinals[(ordinals >= passed) & (ordinals < passed + size)] - passed
         passed += size
         if len(inside):
-            yield from _pick_in(log, history, partition, set(inside.tolist()), schema)
+            yield from _pick_in(log, history, partition, inside.tolist(), schema)
 
 
-def _pick_in(log: EventLog, history: Window, partition: str, chosen: set[int], schema: Schema) -> Iterator[Event]:
+def _pick_in(log: EventLog, history: Window, partition: str, places: list[int], schema: Schema) -> Iterator[Event]:
     try:
-        for record in _records_at(log, history, partition, chosen):
+        for record in _records_at(log, history, partition, places):
             with suppress(Unreadable):
                 yield parse(record, schema)
     except DataTrimmed as missing:  # single entries may be deleted from history, for instance on a user's request
         _log.warning("history is incomplete: %s", missing.message)
 
 
-def _records_at(log: EventLog, history: Window, partition: str, chosen: set[int]) -> Iterator[Record]:
-    """Those of the records of one partition whose position in ``history`` was ``chosen``, in their order."""
+def _records_at(log: EventLog, history: Window, partition: str, places: list[int]) -> Iterator[Record]:
+    """The records of one partition at ascending ``places`` of ``history``."""
     start, end = history.start[partition], history.end[partition]
     if isinstance(log, RandomAccess):
-        return log.at(partition, [count_before(start) + position for position in sorted(chosen)])
-    records = enumerate(log.records(partition, start, end))
-    return (record for position, record in records if position in chosen)
+        return log.at(partition, start, end, places)
+    return passing(log, partition, start, end, places)

@@ -7,6 +7,7 @@ on the window, the parent and the seed only.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -155,7 +156,10 @@ def make_deterministic(config: TrainerConfig, seed: int) -> None:
     """Start all generators from ``seed``, and ask torch for kernels that always give the same bits."""
     seed_all(seed)
     torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(config.device == "cpu")
+    # What `use_deterministic_algorithms` does without importing the compiler, which takes as long as torch itself;
+    # a model that compiles itself imports it later, and then it reads the variable.
+    torch.set_deterministic_debug_mode("error" if config.device == "cpu" else "default")
+    os.environ["TORCHINDUCTOR_DETERMINISTIC"] = str(int(config.device == "cpu"))
     # The default, said aloud, since torch warns otherwise.
     torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
 
