@@ -117,7 +117,7 @@ def _store(store: ChainStore) -> Iterator[str]:
     if (store.url is None) == (store.persistent_volume_claim is None):
         yield "online.store names exactly one store: url (redis, rediss or s3) or persistentVolumeClaim"
     elif store.url is not None and not _is_address(store.url, "redis", "rediss", "s3"):
-        yield f"online.store.url {store.url!r} is no address: write redis://HOST:PORT/DB or s3://BUCKET/PREFIX"
+        yield f"online.store.url {_shown(store.url)!r} is no address: write redis://HOST:PORT/DB or s3://BUCKET/PREFIX"
 
 
 def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
@@ -135,7 +135,7 @@ def _follow(spec: ModelUpdateSpec) -> Iterator[str]:
 def _registry(registry: Registry) -> Iterator[str]:
     for field, address in (("trackingURI", registry.tracking_uri), ("externalURL", registry.external_url)):
         if address is not None and not _is_address(address, "http", "https"):
-            yield f"registry.{field} {address!r} is no address: write http://HOST:PORT"
+            yield f"registry.{field} {_shown(address)!r} is no address: write http://HOST:PORT"
 
 
 def _source(spec: ModelUpdateSpec) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _source(spec: ModelUpdateSpec) -> Iterator[str]:
     if spec.data and stream is None:
         yield "data.source names no event log: give redisStream"
     if stream and not _is_address(stream.url, "redis", "rediss"):
-        yield f"data.source.redisStream.url {stream.url!r} is no address: write redis://HOST:PORT/DB"
+        yield f"data.source.redisStream.url {_shown(stream.url)!r} is no address: write redis://HOST:PORT/DB"
 
 
 def _start_offsets(offsets: Offsets, partitions: int) -> Iterator[str]:
@@ -225,7 +225,7 @@ def _health(check: HealthCheck, bake: Bake, identity: IdentityPolicy) -> Iterato
 
 def _prometheus(name: str, check: Prometheus) -> Iterator[str]:
     if not _is_address(check.url, "http", "https"):
-        yield f"url {check.url!r} of health check {name} is no address: write http://HOST:PORT"
+        yield f"url {_shown(check.url)!r} of health check {name} is no address: write http://HOST:PORT"
     for found in re.findall(r"\{\{\s*(\w+)\s*\}\}", f"{check.query} {check.samples_query or ''}"):
         if found not in _PLACEHOLDERS:
             known = ", ".join(_PLACEHOLDERS)
@@ -243,6 +243,11 @@ def _is_address(text: str, *schemes: str) -> bool:
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _shown(address: str) -> str:
+    """``address`` for a message that everybody may read: a slash in a password hides it from the rule of the CRD."""
+    return re.sub("//.*@", "//…@", address)
 
 
 def _is_zone(name: str) -> bool:

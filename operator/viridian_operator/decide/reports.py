@@ -14,16 +14,17 @@ def report_of(result: Mapping[str, Any], registry: Registry) -> str:
     """Address of the report that an evaluation names; "" if it names none.
 
     A page of MLflow, which shows a run in its experiment; without the experiment, the address that MLflow's clients
-    download the artifact from. Of the registry's address only host and path are taken.
+    download the artifact from. Of the registry's address only host and path are taken, and nothing that may be a
+    password.
     """
     told, run = result.get("report"), result.get("runID")
     if not isinstance(told, Mapping) or not run or not told.get("path"):
         return ""
     path, run = quote(str(told["path"])), quote(str(run), safe="")
-    if not told.get("experimentID"):
+    base = _bare(registry.external_url or registry.tracking_uri)
+    if not told.get("experimentID") or "@" in base:  # what a password with a slash leaves behind
         return f"runs:/{run}/{path}"
     experiment = quote(str(told["experimentID"]), safe="")
-    base = _bare(registry.external_url or registry.tracking_uri)
     return f"{base}/#/experiments/{experiment}/runs/{run}/artifacts/{path}"
 
 

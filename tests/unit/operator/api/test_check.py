@@ -133,6 +133,10 @@ def test_good_ones(changes: dict[str, Any]) -> None:
         ({"trigger": {"newEvents": 1, "timeZone": ""}}, "trigger.timeZone '' is unknown"),
         ({"trigger": {"newEvents": 1, "timeZone": "Europe"}}, "trigger.timeZone 'Europe' is unknown"),
         (
+            {"registry": {"trackingURI": "http://user:secret/7@mlflow:5000"}},
+            "registry.trackingURI 'http://…@mlflow:5000' is no address",
+        ),
+        (
             {"registry": {"trackingURI": "http://mlflow:port"}},
             "registry.trackingURI 'http://mlflow:port' is no address",
         ),

@@ -26,6 +26,7 @@ PAGE = "#/experiments/7/runs/e1/artifacts/gate/report.html"
         ),
         ({"trackingURI": "http://user:secret@mlflow:5000?token=secret#secret"}, f"http://mlflow:5000/{PAGE}"),
         ({"trackingURI": "http://a@b:secret@mlflow:5000"}, f"http://mlflow:5000/{PAGE}"),
+        ({"trackingURI": "http://user:12/secret@mlflow:5000"}, "runs:/e1/gate/report.html"),
     ],
 )
 def test_the_page_is_one_of_mlflow_and_holds_no_credentials(registry: dict[str, Any], address: str) -> None:
