@@ -31,6 +31,7 @@ from loop.registry import Mlflow, mlflow
 from loop.serving import condition, ended, entry, last_number, serve_first, served
 from loop.space import Space
 from loop.volumes import claim_name, lost_claim, shared_claim, unbound_claim
+from loop.waiting import until
 from viridian_demo.commands import CommandFailed
 
 SERVING = {"replicas": 2}
@@ -178,12 +179,18 @@ def test_a_job_that_its_queue_suspends_over_and_over_has_an_end(space: Space, fo
             break
         # Kubernetes fails some of the Jobs that are suspended, and another attempt follows
         attempt = state["status"]["update"].get("attempts", {}).get("number", 1)
+        job = f"{NAME}-train-{number}-a{attempt}"
+        if phase == "Queued":  # a Job that goes on while a pod that was stopped is still there fails by it
+            _await_no_pods(space, job)
         with suppress(CommandFailed):  # the Job goes with the update
-            change = f'{{"spec": {{"suspend": {suspend}}}}}'
-            space.kubectl("patch", "job", f"{NAME}-train-{number}-a{attempt}", "--type=merge", "-p", change)
+            space.kubectl("patch", "job", job, "--type=merge", "-p", f'{{"spec": {{"suspend": {suspend}}}}}')
     space.apply(model_update(space.name, serving=SERVING))
     assert (record["phase"], record["reason"]) == ("Failed", "TotalDeadlineExceeded"), record["message"]
     assert 30 <= _duration(record) <= 45
+
+
+def _await_no_pods(space: Space, job: str) -> None:
+    until(lambda: not space.list("pods", f"batch.kubernetes.io/job-name={job}"), 60, f"the pods of {job} are gone")
 
 
 @pytest.mark.usefixtures("untouched")
