@@ -67,7 +67,7 @@ class Loop:
         except BadData as error:  # The next window is longer and may hold what this one lacks.
             self._give_up_if_hopeless(error)
             return record.ended(verdict="Failed", reason=error.reason, message=error.message)
-        judged = self._judge(record, outcome)
+        judged = self.judge(record, outcome)
         return record.ended(
             candidate=VersionRef(outcome["version"], outcome["digest"]),
             trained_to=outcome["trainedTo"],
@@ -86,7 +86,8 @@ class Loop:
         if len(before) == FAILURES and all(record.verdict == "Failed" for record in before):
             raise BadData(f"{FAILURES} updates in a row failed, and this one: {error.message}") from error
 
-    def _judge(self, record: UpdateRecord, outcome: dict[str, Any]) -> dict[str, Any]:
+    def judge(self, record: UpdateRecord, outcome: dict[str, Any]) -> dict[str, Any]:
+        """What the gate says of the candidate of ``outcome``: at least ``verdict``, ``reason`` and ``message``."""
         champion, anchor = self.journal.champion, self.journal.anchor
         task = EvaluateInput(
             **self._common(record),
