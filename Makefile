@@ -67,7 +67,7 @@ test-kills: venv ## 300 kills of trainer, evaluation and operator over whole upd
 test-unit: venv ## tests that need no cluster
 	@$(LOCAL) test-packages
 	@$(PY) -m pytest tests/unit $(PARALLEL) $(ARGS)
-test-thorough: venv ## tests without a cluster that take long: torchrun, killed ranks, a thousand damages and walks (an hour)
+test-thorough: venv ## tests without a cluster that take long: torchrun, killed ranks, a thousand damages and walks (takes hours)
 	@$(LOCAL) test-packages
 	@VIRIDIAN_BIN_DIR="$$($(LOCAL) bindir)" $(PY) -m pytest $(WITHOUT_NODES) -m thorough $(PARALLEL) $(ARGS)
 explore: venv ## model checking of the decisions over a million states (STATES=…); result in build/explore.json

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, Protocol
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from viridian_model.contract import RankingModel
 from viridian_model.embedding import pad_rows
+
+
+class Optimizer(Protocol):
+    """What is taken along: the parameters and the state of an optimizer, as those of ``torch.optim`` have them."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Each with its list of ``params``."""
+        ...
+
+    @property
+    def state(self) -> MutableMapping[Any, Any]:
+        """By parameter."""
+        ...
 
 
 def grow_tables(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from viridian_trainer.environment import TrainInput, Update, VersionRef
 from viridian_trainer.errors import BadData, BadUsage
 from viridian_trainer.eventlog import EventLog, Window
 from viridian_trainer.export import export
+from viridian_trainer.gang.group import Group
+from viridian_trainer.gang.local import together
 from viridian_trainer.registry import Registry, VersionMissing
-from viridian_trainer.spec import Data, parse_part
+from viridian_trainer.spec import Data, parse_part, split_config
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.training import train
+from viridian_trainer.training import Trained, follow, train
 from viridian_trainer.training.checkpoint import CheckpointStore
 from viridian_trainer.training.progress import Observer, Watch
 from viridian_trainer.training.train import identity
@@ -35,7 +39,7 @@ class Reproduced:
 
 
 def reproduce(
-    log: EventLog,
+    open_log: Callable[[], EventLog],
     registry: Registry,
     model: str,
     version: VersionRef,
@@ -44,6 +48,7 @@ def reproduce(
 ) -> Reproduced:
     """Repeat the training of ``version`` on the CPU; nothing is registered.
 
+    What several processes trained is trained by as many here, each of which calls ``open_log``; it must be picklable.
     The version and image of the code are taken over from the manifest: they are what may differ on purpose.
 
     Raises
@@ -59,7 +64,11 @@ def reproduce(
         task = task_of(recorded, folder / "checkpoints")
         parent = _bundle(registry, model, task.parent, folder) if task.parent else None
         store = CheckpointStore(task.checkpoint_dir, task.update, identity(task))
-        trained = train(task, log, parent, store, stop, Observer(watch=watch))
+        observer = Observer(watch=watch)
+        if task.ranks == 1:
+            trained = train(task, open_log(), parent, store, stop, observer)
+        else:
+            trained = _train_together(task, open_log, parent, store, stop, observer)
         exported = export(task, trained, parent, folder / "again", recorded.code)
         again = Manifest.from_json(json.loads((exported.folder / "manifest.json").read_bytes()))
     return Reproduced(exported.digest, _differences(recorded, again), recorded.code.image)
@@ -73,13 +82,17 @@ def task_of(manifest: Manifest, checkpoints: Path) -> TrainInput:
     BadData
         If it was written by a trainer that did not record them.
     BadUsage
-        If several processes trained it, whose sums one process does not repeat bit for bit.
+        If several processes with GPUs trained it, whose sums are not repeated bit for bit anywhere.
     """
     inputs = (manifest.model_extra or {}).get("inputs")
     if not isinstance(inputs, dict):
         raise BadData("the manifest does not record the inputs of its training; it was made by another trainer")
-    if (ranks := inputs.get("ranks", 1)) > 1:
-        raise BadUsage(f"{ranks} processes trained this version together; one process repeats that only up to rounding")
+    ranks = int(inputs.get("ranks", 1))
+    if ranks > 1 and (device := split_config(inputs["config"])[0].device) != "cpu":
+        raise BadUsage(
+            f"{ranks} processes trained this version on {device}, which gives other bits each time: "
+            "check its ledger with viridian-trainer inspect --parquet or --source instead"
+        )
     uid, _, number = str(inputs["update"]).rpartition("/")
     parent = manifest.parent
     data: dict[str, Any] = {**inputs["data"], "source": {"parquet": {"path": "."}}}
@@ -94,7 +107,26 @@ def task_of(manifest: Manifest, checkpoints: Path) -> TrainInput:
         seed=manifest.seed,
         checkpoint_dir=checkpoints,
         split=inputs.get("split", "Holdout"),
+        ranks=ranks,
     )
+
+
+def _train_together(
+    task: TrainInput,
+    open_log: Callable[[], EventLog],
+    parent: Bundle | None,
+    store: CheckpointStore,
+    stop: StopRequest,
+    observer: Observer,
+) -> Trained:
+    with together(task.ranks, partial(_follow, task, open_log)) as group:
+        return train(task, open_log(), parent, store, stop, observer, group)
+
+
+def _follow(task: TrainInput, open_log: Callable[[], EventLog], group: Group) -> None:
+    """What the other processes do."""
+    store = CheckpointStore(task.checkpoint_dir, task.update, identity(task))
+    follow(task, open_log(), store, StopRequest(), group)
 
 
 def _bundle(registry: Registry, model: str, version: VersionRef, folder: Path) -> Bundle:

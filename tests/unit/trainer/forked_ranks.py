@@ -73,6 +73,8 @@ def warm_up() -> None:
         folder = Path(name)
         log = parquet(folder / "log", rows(0, 200))
         train_in(folder / "registry", training(log, folder / "log"), log)
+    needless = {"torch._dynamo", "torch._inductor", "scipy.stats"} & sys.modules.keys()
+    assert not needless, f"every training waits for {needless}, each as slow to load as torch"
 
 
 def run(folder: Path, wanted: Wanted) -> dict[str, Any]:

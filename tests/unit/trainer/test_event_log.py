@@ -132,7 +132,7 @@ def test_single_redis_entries_cost_no_whole_reading_once_they_are_indexed(
     assert costs[1] < costs[0] / 10
 
 
-@pytest.mark.parametrize("damage", ["trimmed", "deleted inside", "replaced", "read only", "index lost"])
+@pytest.mark.parametrize("damage", ["trimmed", "deleted inside", "replaced", "read only", "index lost", "mark moved"])
 def test_single_redis_entries_are_right_or_missing_but_never_others(
     source: RedisSource, client: redis.Redis, damage: str
 ) -> None:
@@ -152,6 +152,10 @@ def test_single_redis_entries_are_right_or_missing_but_never_others(
         client.delete("clicks:index:0")
         client.acl_setuser("reader", enabled=True, nopass=True, keys=["*"], categories=["-@all", "+@read"])
         log = RedisEventLog(replace(source, username="reader", password="any"))
+    elif damage == "mark moved":
+        client.zadd("clicks:index:0", {before[16].offset_after.partition("@")[2]: 96})
+        client.zrem("clicks:index:0", client.zrange("clicks:index:0", 112, 112, byscore=True)[0])  # type: ignore[index]
+        before, places = before[14:15], places[14:15]
     else:
         client.delete("clicks:index:0")
     found = []

@@ -16,10 +16,14 @@ import pytest
 import torch
 from forked_ranks import Wanted
 from torch import Tensor
+from typer.testing import CliRunner
 from worlds import CONFIG, parquet, rows
 
 from viridian_model.bundle import Bundle, read_bundle
+from viridian_trainer.cli.app import app
+from viridian_trainer.errors import BadUsage
 from viridian_trainer.folder_registry import FolderRegistry
+from viridian_trainer.reproduce import task_of
 
 FIRST, SECOND = 1500, 900
 #: seconds within which all ranks end after one was killed, on a machine that does much else
@@ -115,6 +119,20 @@ def digest(trainings: Trainings, name: str) -> str:
     found = FolderRegistry(trainings.folder / name).newest("ctr")
     assert found is not None
     return found.tags["viridian.digest"]
+
+
+def test_replay_repeats_two_ranks_with_two_processes_bit_for_bit(trainings: Trainings, undisturbed: str) -> None:
+    where = ["--registry", str(trainings.folder / "undisturbed"), "--model", "ctr"]
+    done = CliRunner().invoke(app, ["replay", "1", *where, "--parquet", str(trainings.folder / "log")])
+    assert done.exit_code == 0, done.output
+    assert "identical, bit for bit" in done.output
+
+
+def test_ranks_on_gpus_cannot_be_repeated(trainings: Trainings, undisturbed: str, tmp_path: Path) -> None:
+    manifest = trainings.bundle("undisturbed").manifest
+    inputs = {**(manifest.model_extra or {})["inputs"], "config": {**SMALL, "device": "cuda"}}
+    with pytest.raises(BadUsage, match="viridian-trainer inspect"):
+        task_of(manifest.model_copy(update={"inputs": inputs}), tmp_path)
 
 
 @pytest.mark.parametrize(("victim", "step"), [(0, 13), (1, 23)])

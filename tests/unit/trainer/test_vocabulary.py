@@ -228,7 +228,7 @@ def test_a_lineage_with_evictions_resumes_and_replays_bit_for_bit(tmp_path: Path
     assert (parent.weights()["tables.field_user.ids"] == FREED).any()
     for version in ("1", "2"):
         ref = replace(second.parent, version=version, digest=registry.version("ctr", version).tags["viridian.digest"])
-        assert reproduce(log, registry, "ctr", ref, StopRequest()).differs == ()
+        assert reproduce(lambda: log, registry, "ctr", ref, StopRequest()).differs == ()
     assert outcome["digest"] != first["digest"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +22,7 @@ from viridian_trainer.cli.options import (
 )
 from viridian_trainer.environment import VersionRef
 from viridian_trainer.errors import BadData, BadUsage
+from viridian_trainer.eventlog import EventLog
 from viridian_trainer.lineage import Link, check_ledger, lineage
 from viridian_trainer.registry import Registry
 from viridian_trainer.reproduce import reproduce
@@ -60,14 +63,14 @@ def replay(
     source: SourceOption = None,
 ) -> None:
     """Train a version again from its manifest and compare bit for bit; ends with 65 if anything differs."""
-    log, store, stop = event_log(parquet, source), open_registry(registry), StopRequest()
-    if log is None:
-        raise BadUsage("name the event log: --parquet or --source")
+    store, stop = open_registry(registry), StopRequest()
+    opened = partial(_log, parquet, source)
+    opened()
     stop.install()
     wanted = _wanted(store, model, version)
     with bar("training again", None) as (progress, job):
         again = reproduce(
-            log,
+            opened,
             store,
             model,
             wanted,
@@ -81,6 +84,12 @@ def replay(
             "another build of torch or another processor may round differently: repeat it with that image"
         )
     show(f"{model} version {version}", {"digest": again.digest, "result": "identical, bit for bit"})
+
+
+def _log(parquet: Path | None, source: str | None) -> EventLog:
+    if (log := event_log(parquet, source)) is None:
+        raise BadUsage("name the event log: --parquet or --source")
+    return log
 
 
 def _wanted(store: Registry, model: str, version: str) -> VersionRef:

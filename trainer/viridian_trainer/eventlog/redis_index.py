@@ -83,7 +83,7 @@ class StreamIndex:
         Raises
         ------
         Misfit
-            If a mark is missing.
+            If a mark is missing; the index was removed.
         """
         first, last = count_before(start), count_before(end)
         borders = [(numbers[0] // SPACING * SPACING, (numbers[-1] // SPACING + 1) * SPACING) for numbers in groups]
@@ -96,12 +96,18 @@ class StreamIndex:
             below, above = next(answers), next(answers)
             stretches.append(
                 Stretch(
-                    start if low <= first else _position(low, below),
-                    end if high >= last else _position(high, above),
+                    start if low <= first else self._position(low, below),
+                    end if high >= last else self._position(high, above),
                     numbers,
                 )
             )
         return stretches
+
+    def _position(self, number: int, members: Sequence[bytes]) -> Offset:
+        if len(members) != 1:
+            self.forget()
+            raise Misfit(f"{len(members)} entries are said to stand before position {number}")
+        return f"{number}@{members[0].decode()}"
 
 
 def rounds(numbers: Sequence[int], most: int) -> Iterator[list[list[int]]]:
@@ -124,9 +130,3 @@ def rounds(numbers: Sequence[int], most: int) -> Iterator[list[list[int]]]:
         newest = block
     if groups:
         yield groups
-
-
-def _position(number: int, members: Sequence[bytes]) -> Offset:
-    if len(members) != 1:
-        raise Misfit(f"{len(members)} entries are said to stand before position {number}")
-    return f"{number}@{members[0].decode()}"

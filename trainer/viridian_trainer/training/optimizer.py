@@ -1,14 +1,16 @@
 """Adagrad whose state grows with the embedding tables and travels in the bundle.
 
-Algorithm: Duchi, Hazan, Singer, "Adaptive Subgradient Methods", JMLR 12 (2011), by ``torch.optim.Adagrad``.
+Algorithm: Duchi, Hazan, Singer, "Adaptive Subgradient Methods", JMLR 12 (2011), by ``torch.optim.adagrad``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.adagrad import adagrad
 
 from viridian_model.contract import RankingModel
 from viridian_model.embedding import ExpandableEmbedding, pad_rows
@@ -26,9 +28,7 @@ class GrowingAdagrad:
             table.sparse = True  # only rows of the batch are touched, O(batch) instead of O(table)
         self._model = model
         self._initial = initial_accumulator
-        self._adagrad = torch.optim.Adagrad(
-            model.parameters(), lr=learning_rate, initial_accumulator_value=initial_accumulator
-        )
+        self._adagrad = _Adagrad(model.parameters(), learning_rate, initial_accumulator)
 
     def grow(self, ids: Mapping[str, Tensor]) -> None:
         """Give ``ids`` (int64 hashes ``[n]`` by table) rows in the tables and in the state."""
@@ -44,7 +44,8 @@ class GrowingAdagrad:
             if table.weight.grad is not None:
                 table.touch(_rows_in(table.weight.grad))
         self._adagrad.step()
-        self._adagrad.zero_grad(set_to_none=True)
+        for parameter in self._model.parameters():
+            parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
         """Sums of squared gradients by parameter, shaped like it (tables: rows in use only), and step
@@ -79,6 +80,38 @@ class GrowingAdagrad:
     def _rows(self) -> dict[int, int]:
         """Rows in use by identity of the parameter of a table."""
         return {id(table.weight): table.rows for table in self._model.embedding_tables().values()}
+
+
+class _Adagrad:
+    """State and step of ``torch.optim.Adagrad``; its base class imports torch's compiler, as slow to load as torch."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, initial: float) -> None:
+        self._rate = learning_rate
+        self.param_groups: list[dict[str, Any]] = [
+            {"params": list(parameters), "initial_accumulator_value": initial},
+        ]
+        self.state: dict[Tensor, dict[str, Tensor]] = {
+            parameter: {"step": torch.tensor(0.0), "sum": torch.full_like(parameter, initial)}
+            for parameter in self.param_groups[0]["params"]
+        }
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Apply the gradients of those parameters that have one."""
+        parameters = [parameter for parameter in self.param_groups[0]["params"] if parameter.grad is not None]
+        states = [self.state[parameter] for parameter in parameters]
+        adagrad(
+            parameters,
+            [parameter.grad for parameter in parameters],
+            [state["sum"] for state in states],
+            [state["step"] for state in states],
+            has_sparse_grad=any(parameter.grad.is_sparse for parameter in parameters),
+            lr=self._rate,
+            weight_decay=0.0,
+            lr_decay=0.0,
+            eps=1e-10,
+            maximize=False,
+        )
 
 
 def _rows_in(gradient: Tensor) -> Tensor:
