@@ -16,6 +16,7 @@ from tests.benchmarks import (
     merkle,
     rollback,
     sequential,
+    serving,
     staleness,
     staleness_drift,
 )
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "merkle": merkle.run,
     "rollback": rollback.run,
     "sequential": sequential.run,
+    "serving": serving.run,
     "staleness": staleness.run,
     "staleness-drift": staleness_drift.run,
 }
