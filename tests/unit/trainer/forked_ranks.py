@@ -35,7 +35,7 @@ from viridian_trainer.task import follow_task, train_task
 from viridian_trainer.training import checkpoint
 from viridian_trainer.training.learner import Learner
 
-LIMIT = 300  # seconds after which a rank that hangs ends itself
+LIMIT = 400  # seconds after which a rank that hangs ends itself; one that waits for others says so before
 
 
 @dataclass(frozen=True)
