@@ -122,7 +122,13 @@ def replicas(root: Path, url: str, digest: str, count: int) -> Iterator[list[Rep
     (root / "token").write_text(TOKEN)
     wanted = {"model": MODEL, "version": "1", "digest": digest, "follow": True}
     (root / "revision.json").write_text(json.dumps(wanted))
-    started = [Replica(root, VIRIDIAN_STORE=url) for _ in range(count)]
+    with all_ready([Replica(root, VIRIDIAN_STORE=url) for _ in range(count)]) as started:
+        yield started
+
+
+@contextmanager
+def all_ready(started: list[Replica]) -> Iterator[list[Replica]]:
+    """Servers, once all of them are ready; they end with the block."""
     try:
         for replica in started:
             until(replica.ready, "a replica never got ready")

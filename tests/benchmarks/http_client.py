@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.http_client PORT PATH SECONDS CONNECTIONS < BODY``: requests over kept connections.
 
-A process of its own, so that it shares no interpreter with what is measured; it begins when it is given the body, and
-prints how many requests were answered. It imports nothing but the standard library, to be ready at once.
+A process of its own, so that it shares no interpreter with what is measured. It says when it is ready, begins when it
+is given the body, and prints how many requests were answered. Only the standard library is imported, to be soon ready.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 import time
 
 TIMEOUT = 60.0
+#: Said when it waits for the body.
+READY = b"ready\n"
 
 
 def answered(port: int, path: str, seconds: float, connections: int, body: bytes) -> int:
@@ -31,4 +33,6 @@ def answered(port: int, path: str, seconds: float, connections: int, body: bytes
 
 if __name__ == "__main__":
     port, path, seconds, connections = sys.argv[1:]
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
     print(answered(int(port), path, float(seconds), int(connections), sys.stdin.buffer.read()))

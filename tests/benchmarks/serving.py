@@ -13,21 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from tests.benchmarks.hotswap import Replica
+from tests.benchmarks.hotswap import Replica, all_ready
+from tests.benchmarks.http_client import READY
 from tests.benchmarks.large_model import MODEL, inputs, write
 from tests.benchmarks.result import Result
-from tests.benchmarks.waiting import until
 
 from viridian_model.contract import RankingModel
 from viridian_model.inference import infer
 
 ROUNDS = int(os.environ.get("SERVING_ROUNDS", "5"))
-SECONDS, START, CLIENTS, CONNECTIONS = 3.0, 0.5, 2, 4
+SECONDS, CLIENTS, CONNECTIONS = 3.0, 2, 4
 INFER = f"/v2/models/{MODEL}/infer"
 #: Examples of one request: a single one, and a list to be ranked.
 SIZES = (1, 64)
@@ -47,7 +46,10 @@ def run() -> Result:
         (root / "bundle").rename(root / "bundles" / digest.removeprefix("sha256:"))
         (root / "token").write_text("benchmark")
         (root / "revision.json").write_text(json.dumps({"model": MODEL, "version": "1", "digest": digest}))
-        servers = {case: stack.enter_context(processes(root, threads)) for case, threads in CASES.items()}
+        servers = {
+            case: stack.enter_context(all_ready([start(root, each) for each in threads]))
+            for case, threads in CASES.items()
+        }
         found: dict[tuple[str, int], list[float]] = {(case, size): [] for case in CASES for size in SIZES}
         for number in range(ROUNDS):
             for case in list(CASES)[number % len(CASES) :] + list(CASES)[: number % len(CASES)]:
@@ -61,17 +63,9 @@ def run() -> Result:
     )
 
 
-@contextmanager
-def processes(root: Path, threads: tuple[int, ...]) -> Iterator[list[Replica]]:
-    """A server process for each number of threads, ready."""
-    started = [Replica(root, VIRIDIAN_INFERENCE_THREADS=str(each), VIRIDIAN_LOG_LEVEL="INFO") for each in threads]
-    try:
-        for each in started:
-            until(each.ready, "a server never got ready")
-        yield started
-    finally:
-        for each in started:
-            each.stop()
+def start(root: Path, threads: int) -> Replica:
+    """A server process."""
+    return Replica(root, VIRIDIAN_INFERENCE_THREADS=str(threads), VIRIDIAN_LOG_LEVEL="INFO")
 
 
 def answered(servers: list[Replica], size: int) -> float:
@@ -85,7 +79,10 @@ def answered(servers: list[Replica], size: int) -> float:
         )
         for number in range(CLIENTS)
     ]
-    time.sleep(START)  # both are ready when they begin
+    for each in clients:
+        assert each.stdout
+        if each.stdout.readline() != READY:
+            raise RuntimeError("a client did not start")
     body = json.dumps({"inputs": inputs(size)}).encode()
     for each in clients:
         assert each.stdin

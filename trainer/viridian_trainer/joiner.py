@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from viridian_trainer.errors import LogUnreachable
 from viridian_trainer.eventlog.redis_join import RedisLabelJoin
-from viridian_trainer.listener import Answer, Listener
+from viridian_trainer.listener import Answer, Listener, metrics_or_health
 from viridian_trainer.stop import StopRequest
 
 _log = logging.getLogger(__name__)
@@ -98,14 +96,8 @@ class Answers:
 
     def to(self, path: str) -> Answer:
         """Code, type and body."""
-        match path.partition("?")[0]:
-            case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
-            case "/healthz" if self._joiner.silent < SILENCE:
-                return HTTPStatus.OK, "text/plain", b"ok\n"
-            case "/healthz":
-                return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"no round has ended for two minutes\n"
-        return HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics and /healthz\n"
+        trouble = "" if self._joiner.silent < SILENCE else "no round has ended for two minutes"
+        return metrics_or_health(path, self._registry, trouble)
 
 
 class _Metrics(Collector):

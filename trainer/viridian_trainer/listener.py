@@ -9,6 +9,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
 from viridian_trainer.errors import BadConfig
 
 #: Code, content type and body.
@@ -51,3 +54,18 @@ class Listener:
         """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def metrics_or_health(path: str, registry: CollectorRegistry, trouble: str, also: str = "") -> Answer:
+    """The answer for ``/metrics``, and for ``/healthz``, which fails with the ``trouble`` if there is any.
+
+    Any other path is not found; ``also`` names what there is besides.
+    """
+    match path.partition("?")[0]:
+        case "/metrics":
+            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)
+        case "/healthz" if trouble:
+            return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", f"{trouble}\n".encode()
+        case "/healthz":
+            return HTTPStatus.OK, "text/plain", b"ok\n"
+    return HTTPStatus.NOT_FOUND, "text/plain", f"see {also}/metrics and /healthz\n".encode()

@@ -9,15 +9,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from viridian_trainer.listener import Listener
+from viridian_trainer.listener import Answer, Listener, metrics_or_health
 from viridian_trainer.online.prequential import Prequential
 from viridian_trainer.online.status import Status
 
 #: A trainer that says nothing for so many seconds hangs.
 SILENCE = 300.0
+ONLINE = "/viridian/v1/online"
 STATES = ("Starting", "Publishing", "Stopped", "Shadow")
 
 
@@ -51,19 +51,13 @@ class _Answers:
     def __init__(self, status: Status, prequential: Prequential, registry: CollectorRegistry) -> None:
         self._status, self._prequential, self._registry = status, prequential, registry
 
-    def to(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+    def to(self, path: str) -> Answer:
         """Code, type and body."""
-        match path.partition("?")[0]:
-            case "/viridian/v1/online":
-                body = json.dumps(online_status(self._status, self._prequential)).encode()
-                return HTTPStatus.OK, "application/json", body
-            case "/metrics":
-                return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
-            case "/healthz" if self._status.age < SILENCE:
-                return HTTPStatus.OK, "text/plain", b"ok\n"
-            case "/healthz":
-                return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the trainer hangs\n"
-        return HTTPStatus.NOT_FOUND, "text/plain", b"see /viridian/v1/online, /metrics and /healthz\n"
+        if path.partition("?")[0] == ONLINE:
+            body = json.dumps(online_status(self._status, self._prequential)).encode()
+            return HTTPStatus.OK, "application/json", body
+        trouble = "" if self._status.age < SILENCE else "the trainer hangs"
+        return metrics_or_health(path, self._registry, trouble, also=f"{ONLINE}, ")
 
 
 class _Metrics(Collector):

@@ -51,6 +51,8 @@ def update(world: World) -> Update:
 def runs(world: World, task: str) -> None:
     """Until a pass has seen the Job run."""
     phase = Phase.TRAINING if task == "train" else Phase.EVALUATING
+    if task == "eval":
+        world.run(lambda w: w.status.phase is phase)
     world.capacity = False
     world.run(lambda w: w.status.update is not None and job(w, task) in w.jobs)
     become(world, task, JobState.RUNNING)
@@ -59,8 +61,6 @@ def runs(world: World, task: str) -> None:
 
 @pytest.mark.parametrize("task", ["train", "eval"])
 def test_preemption_by_the_queue_waits_again_and_costs_no_attempt(world: World, task: str) -> None:
-    if task == "eval":
-        world.run(lambda w: w.status.phase is Phase.EVALUATING)
     runs(world, task)
     become(world, task, JobState.SUSPENDED)
     assert update(world).phase is (Phase.QUEUED if task == "train" else Phase.EVALUATING)
@@ -79,8 +79,6 @@ def test_preemption_by_the_queue_waits_again_and_costs_no_attempt(world: World, 
 
 @pytest.mark.parametrize("task", ["train", "eval"])
 def test_a_job_that_failed_as_its_queue_suspended_it_is_made_anew_at_no_cost(world: World, task: str) -> None:
-    if task == "eval":
-        world.run(lambda w: w.status.phase is Phase.EVALUATING)
     runs(world, task)
     name = job(world, task)
     world.jobs[name] = replace(
@@ -142,8 +140,6 @@ def test_preemption_over_and_over_ends_by_wall_clock_time(
     task: str, total: dict[str, str], expected: timedelta
 ) -> None:
     world = bounded(**total)
-    if task == "eval":
-        world.run(lambda w: w.status.phase is Phase.EVALUATING)
     runs(world, task)
     assert expected - RUNNING <= preempted_for_ever(world, task) <= expected + RUNNING
     assert (update(world).phase, update(world).reason) == (Phase.FAILED, "TotalDeadlineExceeded")
@@ -232,8 +228,6 @@ def test_a_volume_that_is_missing_is_waited_for_until_the_deadline(world: World)
 @pytest.mark.parametrize("task", ["train", "eval"])
 def test_what_an_evicted_pod_said_outlives_it(world: World, task: str) -> None:
     """The pod is gone by the time its Job has failed, and with it the only word of the cause."""
-    if task == "eval":
-        world.run(lambda w: w.status.phase is Phase.EVALUATING)
     runs(world, task)
     name = job(world, task)
     world.jobs[name] = replace(world.jobs[name], disruption=Reason.EVICTED)
@@ -257,8 +251,6 @@ def test_an_eviction_that_came_to_nothing_blames_nobody(world: World) -> None:
 
 @pytest.mark.parametrize("task", ["train", "eval"])
 def test_a_job_that_somebody_deleted_is_named(world: World, task: str) -> None:
-    if task == "eval":
-        world.run(lambda w: w.status.phase is Phase.EVALUATING)
     runs(world, task)
     world.jobs.clear()
     world.step()
@@ -268,8 +260,6 @@ def test_a_job_that_somebody_deleted_is_named(world: World, task: str) -> None:
 
 @pytest.mark.parametrize("task", ["train", "eval"])
 def test_the_message_says_whose_failure_it_was(world: World, task: str) -> None:
-    if task == "eval":
-        world.run(lambda w: w.status.phase is Phase.EVALUATING)
     runs(world, task)
     name = job(world, task)
     world.jobs[name] = replace(world.jobs[name], state=JobState.FAILED, exit_code=1, message="exit code 1: no such key")
