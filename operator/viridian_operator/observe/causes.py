@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Any, Final
 
 from viridian_operator.kube.resources import Manifest
 from viridian_operator.observe.termination import error_of, parse_message
+from viridian_operator.observe.times import moment
 from viridian_operator.observe.troubles import Disruption, disruption_of, terminated_state
 
 #: exit codes by which the contract says that another attempt would end the same way, whatever else happened
@@ -32,11 +34,14 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True)
 class PodEnd:
-    """How the container of a pod failed, what ended the pod from outside, if anything, and whether it was deleted."""
+    """How the container of a pod failed, what ended the pod from outside, if anything, whether it was deleted
+    and when it was created.
+    """
 
     state: Mapping[str, Any]
     disruption: Disruption | None
     deleted: bool
+    created_at: datetime | None
 
     @property
     def exit_code(self) -> int:
@@ -74,4 +79,10 @@ def _end(pod: Manifest, container: str) -> PodEnd | None:
     state = next((terminated_state(each) for each in statuses if each.get("name") == container), None)
     if state is None or state.get("exitCode") in (0, None):
         return None
-    return PodEnd(state, disruption_of(pod), deleted=bool(pod["metadata"].get("deletionTimestamp")))
+    meta = pod["metadata"]
+    return PodEnd(
+        state,
+        disruption_of(pod),
+        deleted=bool(meta.get("deletionTimestamp")),
+        created_at=moment(meta.get("creationTimestamp")),
+    )

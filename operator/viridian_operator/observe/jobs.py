@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -138,10 +138,29 @@ class _Reading:
         """Whether it failed only because it was suspended, which is not meant to fail a Job.
 
         The Job controller deletes the pods of a suspended Job. If it sees one that has ended and is not gone yet, it
-        applies the failure policy to it (``getFailJobMessage``), whatever made it end.
+        applies the failure policy to it (``getFailJobMessage``), whatever made it end, and also where the Job was
+        resumed meanwhile.
         """
-        suspended = self._state is JobState.FAILED and bool(self._job["spec"].get("suspend"))
-        return suspended and (self._cause is None or (self._cause.deleted and self._cause.weight is not Weight.FINAL))
+        if self._state is not JobState.FAILED:
+            return False
+        if self._cause and (not self._cause.deleted or self._cause.weight is Weight.FINAL):
+            return False
+        # the condition stays as it was when the Job failed
+        suspended = self._job["spec"].get("suspend") or self.condition("Suspended")
+        return bool(suspended) or self._ended_by_earlier_suspension()
+
+    def _ended_by_earlier_suspension(self) -> bool:
+        """Whether what failed was stopped before the Job was resumed, which is when its time began anew."""
+        conditions = (self._job.get("status") or {}).get("conditions") or ()
+        resumed = moment((self._job.get("status") or {}).get("startTime"))
+        if resumed is None or not any(each["type"] == "Suspended" for each in conditions):
+            return False
+        if self._cause:
+            return self._cause.created_at is not None and self._cause.created_at < resumed
+        failed = self.condition("FailureTarget") or self.condition("Failed")
+        at = moment(failed.get("lastTransitionTime"))
+        grace = timedelta(seconds=self._job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds") or 0)
+        return at is not None and at - resumed <= grace
 
     def trouble(self) -> Trouble | None:
         """Out of memory in any pod, or what the pods wait for."""

@@ -117,6 +117,22 @@ def deleted(found: dict[str, Any]) -> dict[str, Any]:
 STOPPED = "Container trainer for pod recsys/p failed with exit code 143 matching FailJob rule at index 1"
 
 
+SUSPENDED = {"type": "Suspended", "status": "True"}
+RESUMED = {"type": "Suspended", "status": "False", "reason": "JobResumed"}
+
+
+def failing(at: str) -> dict[str, Any]:
+    return {"type": "FailureTarget", "status": "True", "lastTransitionTime": f"2026-01-01T00:{at}Z"}
+
+
+def pod_of(created_at: str, *, deleted: bool) -> dict[str, Any]:
+    found = pod(exited(143), phase="Failed")
+    found["metadata"]["creationTimestamp"] = f"2026-01-01T00:{created_at}Z"
+    if deleted:
+        found["metadata"]["deletionTimestamp"] = "2026-01-01T00:02:00Z"
+    return found
+
+
 @pytest.mark.parametrize(
     ("pods", "disruption"),
     [
@@ -133,6 +149,34 @@ def test_a_job_that_fails_because_it_is_suspended(pods: list[dict[str, Any]], di
     """The Job controller fails a suspended Job if it sees a pod of it that ended, which depends on timing."""
     failed = created(conditions=ended("Failed", "PodFailurePolicy", STOPPED))
     failed["spec"]["suspend"] = True
+    found = view(failed, *pods)
+    assert (found.state, found.disrupted, found.disruption) == (JobState.FAILED, bool(disruption), disruption)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "pods", "disruption"),
+    [
+        # failed while it was suspended, resumed before anybody looked
+        ([SUSPENDED], [], "Suspended"),
+        # what was stopped ended after the Job was resumed
+        ([RESUMED], [pod_of("00:59", deleted=True)], "Suspended"),
+        ([RESUMED, failing("01:09")], [], "Suspended"),
+        # what runs since then failed, or was stopped
+        ([RESUMED], [pod_of("01:01", deleted=False)], None),
+        ([RESUMED], [pod_of("01:01", deleted=True)], None),
+        ([RESUMED, failing("05:00")], [], None),
+        # it was never suspended
+        ([], [pod_of("00:59", deleted=True)], None),
+        ([failing("01:09")], [], None),
+    ],
+)
+def test_a_job_that_is_resumed_while_its_stopped_pods_end(
+    conditions: list[dict[str, Any]], pods: list[dict[str, Any]], disruption: str | None
+) -> None:
+    """The time of a Job begins anew when it is resumed."""
+    failed = created(
+        conditions=[*conditions, *ended("Failed", "PodFailurePolicy", STOPPED)], startTime="2026-01-01T00:01:00Z"
+    )
     found = view(failed, *pods)
     assert (found.state, found.disrupted, found.disruption) == (JobState.FAILED, bool(disruption), disruption)
 
