@@ -31,7 +31,6 @@ from loop.registry import Mlflow, mlflow
 from loop.serving import condition, ended, entry, last_number, serve_first, served
 from loop.space import Space
 from loop.volumes import claim_name, lost_claim, shared_claim, unbound_claim
-from loop.waiting import until
 from viridian_demo.commands import CommandFailed
 
 SERVING = {"replicas": 2}
