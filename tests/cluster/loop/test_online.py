@@ -213,7 +213,7 @@ def test_what_a_poisoned_stretch_taught_is_taken_back_by_the_trainer_itself(
 ) -> None:
     """That it was poison shows at the latest when the world is back as it was, and soonest right after a bet."""
     publish_again(space, stream)
-    judge_no_more(space, following)
+    judge_no_more(space, stream, following)
     until(lambda: publishing(space) and trained_all(space, stream), LIMIT, "all events so far trained on")
     before, updates, reverts = calling.counters(), last_number(space), told(space)["reverts"]
     champion = space.status(NAME)["champion"]
@@ -241,10 +241,11 @@ def publish_again(space: Space, stream: Stream) -> None:
     until(publishes, LIMIT, "the trainer to publish again")
 
 
-def judge_no_more(space: Space, following: Following) -> None:
+def judge_no_more(space: Space, stream: Stream, following: Following) -> None:
     """No more anchors: one made within a poisoned stretch would be judged on the rest of it.
 
-    The changed spec replaces the trainer, which goes on where it was.
+    The changed spec replaces the trainer, which goes on where it was. An anchor that was made before gets the events
+    that it is judged on, or it would be judged on the poison.
     """
 
     def publishes(state: dict[str, Any]) -> bool:
@@ -254,7 +255,17 @@ def judge_no_more(space: Space, following: Following) -> None:
     space.kubectl("patch", "mu", NAME, "--type=merge", "-p", patch)
     following.wait(lambda state: not publishes(state), LIMIT, "the end of the old trainer")
     following.wait(publishes, LIMIT, "the new trainer")
-    following.wait(lambda state: not running(state["status"]), LIMIT, "the end of what was judged")
+
+    def judged() -> bool:
+        status = space.status(NAME)
+        newest = (trainer(space).get("anchor") or {}).get("digest")
+        if not running(status) and newest == status["champion"]["digest"]:
+            return True
+        if not running(status):
+            stream.append(JUDGED)
+        return False
+
+    until(judged, LIMIT, "the last anchor to be judged")
 
 
 def trainer(space: Space) -> dict[str, Any]:
