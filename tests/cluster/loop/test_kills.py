@@ -27,7 +27,7 @@ from loop.waiting import until
 #: Fewer for a shorter run: VIRIDIAN_CLUSTER_KILLS=50.
 KILLS = int(os.environ.get("VIRIDIAN_CLUSTER_KILLS", "300"))
 #: Models that are updated side by side, under one operator: while one waits for its next attempt, others go on.
-MODELS = 3
+MODELS = int(os.environ.get("VIRIDIAN_CLUSTER_MODELS", "5"))
 #: Few in each update, since every further attempt waits twice as long.
 PER_UPDATE, EVENTS = 4, 400
 #: Longest time in seconds from the start of a container of a Job to its kill; some end before.
