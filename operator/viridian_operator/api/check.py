@@ -83,6 +83,11 @@ def _strategy(spec: ModelUpdateSpec) -> Iterator[str]:
         yield f"strategy {spec.strategy} trains: give data (source of events) and training (what trains)"
     if spec.strategy is Strategy.PERIODIC and spec.trigger.schedule is None:
         yield "strategy Periodic needs trigger.schedule, e.g. 0 3 * * *"
+    if spec.strategy is Strategy.PERIODIC and spec.trigger.new_events is not None:
+        yield (
+            "strategy Periodic starts by trigger.schedule, watermarkAge and drift: leave trigger.newEvents out, or "
+            "write strategy: Incremental"
+        )
     if spec.training and spec.training.start not in (None, *_BEGINS[spec.strategy]):
         yield (
             f"training.start {spec.training.start} does not go with strategy {spec.strategy}: Incremental always "

@@ -31,6 +31,11 @@ _PERIODIC = rule(
     "self.strategy != 'Periodic' || (has(self.trigger) && has(self.trigger.schedule))",
     "strategy Periodic needs a schedule, e.g. trigger: {schedule: 0 3 * * *}",
 )
+_BY_SCHEDULE = rule(
+    "self.strategy != 'Periodic' || !has(self.trigger) || !has(self.trigger.newEvents)",
+    "strategy Periodic starts by trigger.schedule, watermarkAge and drift: leave trigger.newEvents out, or write "
+    "strategy: Incremental",
+)
 _INCREMENTAL = rule(
     "self.strategy != 'Incremental' || (has(self.trigger)"
     " && (has(self.trigger.newEvents) || has(self.trigger.schedule)"
@@ -173,6 +178,7 @@ class ModelUpdateSpec(ApiModel):
         json_schema_extra=checked(
             _TRAINS,
             _PERIODIC,
+            _BY_SCHEDULE,
             _INCREMENTAL,
             _FOLLOWS,
             _TRAINS_NOTHING,

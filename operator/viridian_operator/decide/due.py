@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim
 
 from viridian_operator.api.conditions import Reason
-from viridian_operator.api.spec import Strategy
 from viridian_operator.api.status import TRAINS, Champion, Kind, Trigger
 from viridian_operator.api.trigger import Concurrency
 from viridian_operator.decide.backoff import backing_off, repeatedly_rejected
@@ -117,7 +116,7 @@ def jitter_of(uid: str, longest: timedelta | None) -> timedelta:
 
 def _new_events(d: Draft, *, factor: int) -> Trigger | None:
     wanted = d.spec.trigger.new_events
-    if wanted is None or d.spec.strategy is Strategy.PERIODIC:
+    if wanted is None:
         return None
     base = _attempted(d)
     if not _log_reaches(d, base + wanted * factor) or d.seen.heads is None:

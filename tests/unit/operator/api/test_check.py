@@ -115,7 +115,11 @@ def test_good_ones(changes: dict[str, Any]) -> None:
             "data.start Latest leaves nothing that data.maxEvents could bound",
         ),
         ({"trigger": {}}, "strategy Incremental needs trigger.newEvents, schedule, watermarkAge or drift"),
-        ({"strategy": "Periodic"}, "strategy Periodic needs trigger.schedule"),
+        ({"strategy": "Periodic", "trigger": {"watermarkAge": "1h"}}, "strategy Periodic needs trigger.schedule"),
+        (
+            {"strategy": "Periodic", "trigger": {"schedule": "0 3 * * *", "newEvents": 9}},
+            "strategy Periodic starts by trigger.schedule, watermarkAge and drift: leave trigger.newEvents out",
+        ),
         ({"training": {"template": {}, "start": "Full"}}, "training.start Full does not go with strategy Incremental"),
         (
             ONLINE | {"training": {"template": {}, "start": "Warm"}},

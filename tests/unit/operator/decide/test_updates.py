@@ -1209,7 +1209,7 @@ def test_the_reference_goes_back_with_the_champion(anchored: World) -> None:
 
 
 def test_periodic_trains_from_nothing_and_on_its_schedule_only(first: World) -> None:
-    trigger = {"schedule": "0 3 * * *", "newEvents": 1000}
+    trigger = {"schedule": "0 3 * * *"}
     first.spec = ModelUpdateSpec.model_validate(first.spec.wire() | {"strategy": "Periodic", "trigger": trigger})
     first.events += 5000
     for _ in range(5):
