@@ -57,6 +57,7 @@ def test_a_loop_of_train_and_evaluate(job: Job) -> None:
     page = Path(path, "report.html").read_text()
     assert "<svg" in page
     assert "slice night" in page
+    assert all(f"<th>{model} {version}</th>" in page for model, version in (("candidate", "2"), ("champion", "1")))
     assert pq.read_metadata(Path(path, "predictions.parquet")).num_rows == verdict["events"]
     again = CliRunner().invoke(app, ["verdict", verdict["runID"], "--registry", job.mlflow_url])
     assert (again.exit_code, again.output.count("Pass (NonInferior)")) == (0, 1), again.output

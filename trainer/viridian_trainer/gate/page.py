@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from html import escape
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -28,23 +29,33 @@ _STYLE = (
 )
 
 
-def page(judged: Judged, model: str, message: str) -> str:
-    """The report as HTML with inline SVG."""
+def page(judged: Judged, model: str, versions: Mapping[str, str], message: str) -> str:
+    """The report as HTML with inline SVG; ``versions`` names that of each model that has one."""
     outcome = str(judged.verdict.outcome)
+    title = f"{model}, version {versions['candidate']}"
     badge = f'<span class="verdict" style="background:{_VERDICTS[outcome]}">{outcome}</span>'
     parts = [
-        f"<h1>{escape(model)}: {badge} {escape(judged.verdict.reason)}</h1>",
+        f"<h1>{escape(title)}: {badge} {escape(judged.verdict.reason)}</h1>",
         f"<p>{escape(message)}</p>",
-        f"<p>{len(judged.holdout)} events of {judged.deciding.difference.users} users, "
+        f"<p>{len(judged.holdout)} events of {judged.deciding.difference.users} users{_period(judged)}, "
         f"{judged.holdout.duplicates} duplicates and {judged.holdout.rejected} unreadable entries left out.</p>",
         _how(judged),
     ]
     if judged.main.any():
-        parts += [_plots(judged), "<h2>Metrics</h2>", _metrics(judged.metrics)]
+        parts += [_plots(judged), "<h2>Metrics</h2>", _metrics(judged.metrics, versions)]
     parts += ["<h2>Comparisons</h2>", _comparisons(_compared(judged))]
-    title = f"<title>{escape(model)}: {outcome}</title>"
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{title}<style>{_STYLE}</style></head>'
+    tab = f"<title>{escape(title)}: {outcome}</title>"
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8">{tab}<style>{_STYLE}</style></head>'
     return f"{head}<body>{''.join(parts)}</body></html>"
+
+
+def _period(judged: Judged) -> str:
+    """Of when the events are."""
+    times = judged.holdout.times
+    if not len(times):
+        return ""
+    first, last = (f"{datetime.fromtimestamp(float(at), UTC):%Y-%m-%d %H:%M}" for at in (times.min(), times.max()))
+    return f" from {first} to {last} UTC"
 
 
 def _how(judged: Judged) -> str:
@@ -79,10 +90,11 @@ def _compared(judged: Judged) -> dict[str, Compared]:
     return found | {f"slice {name}": part for name, part in evidence.slices.items()}
 
 
-def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _metrics(metrics: Mapping[str, Mapping[str, float]], versions: Mapping[str, str]) -> str:
     names = list(metrics)
+    head = [f"{name} {versions[name]}" if name in versions else name for name in names]
     rows = [[name, *(_number(metrics[model].get(name, math.nan)) for model in names)] for name in metrics["candidate"]]
-    return _table(["", *names], rows)
+    return _table(["", *head], rows)
 
 
 def _comparisons(compared: Mapping[str, Compared]) -> str:

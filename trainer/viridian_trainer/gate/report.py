@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from viridian_trainer.environment import EvaluateInput
+from viridian_trainer.environment import EvaluateInput, VersionRef
 from viridian_trainer.gate.evaluate import BASELINE, CANDIDATE, CHAMPION, REFERENCE, Judged, tail_confidence
 from viridian_trainer.gate.metrics import rounded
 from viridian_trainer.gate.page import page
@@ -78,7 +78,8 @@ def artifacts(judged: Judged, task: EvaluateInput, folder: Path) -> list[Path]:
     predictions = folder / PREDICTIONS
     pq.write_table(_predictions(judged), predictions, compression="zstd")
     report = folder / PAGE
-    report.write_text(page(judged, task.model_name, message(judged)), encoding="utf-8")
+    versions = {name: ref.version for name, ref in _versions(task).items()}
+    report.write_text(page(judged, task.model_name, versions, message(judged)), encoding="utf-8")
     return [evidence, predictions, report]
 
 
@@ -149,8 +150,13 @@ def _sized(compared: Compared) -> dict[str, float | None]:
     return {**_wire(compared), "events": compared.difference.events, "users": compared.difference.users}
 
 
-def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
+def _versions(task: EvaluateInput) -> dict[str, VersionRef]:
+    """The models that are registered versions."""
     versions = {CANDIDATE: task.candidate, CHAMPION: task.parent, REFERENCE: task.reference}
+    return {name: version for name, version in versions.items() if version}
+
+
+def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
     return {
         **summary(judged),
         **comparisons(judged),
@@ -158,7 +164,7 @@ def _evidence(judged: Judged, task: EvaluateInput) -> dict[str, Any]:
         "holdout": task.holdout.wire(),
         "predicted": task.predicted.wire() if task.predicted else None,
         "gate": judged.gate.model_dump(mode="json", by_alias=True),
-        "versions": {name: vars(version) for name, version in versions.items() if version},
+        "versions": {name: vars(version) for name, version in _versions(task).items()},
         "metrics": {name: rounded(values) for name, values in judged.metrics.items()},
         "hygiene": dict(judged.hygiene),
         "duplicates": judged.holdout.duplicates,
