@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from simulation import World, following, spec
+from stories import ended
 
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
 from viridian_operator.decide.observation import PodTrouble
@@ -14,12 +15,6 @@ UNGATED = {"data": None, "evaluation": {}}
 
 def condition(world: World, kind: str) -> tuple[str, str] | None:
     return next(((c.status, c.reason) for c in world.status.conditions if c.type == kind), None)
-
-
-def ended(world: World, phase: Phase, reason: str) -> None:
-    update = world.status.update
-    assert update is not None
-    assert (update.phase, update.reason) == (phase, reason), update.message
 
 
 def passes(world: World, count: int = 5) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from simulation import World, spec, swapping
+from stories import ended, more_events
 
 from viridian_operator.api.spec import ModelUpdateSpec
 from viridian_operator.api.status import Kind, ModelUpdateStatus, Phase
@@ -25,20 +26,9 @@ def first() -> World:
     return world
 
 
-def more_events(world: World) -> None:
-    world.events += 1500
-    world.run(lambda w: w.status.update is not None and w.status.update.running)
-
-
 def reach(world: World, phase: Phase) -> None:
     more_events(world)
     world.run(lambda w: w.status.phase is phase, seconds=0.5)
-
-
-def ended(world: World, phase: Phase, reason: str) -> None:
-    update = world.status.update
-    assert update is not None
-    assert (update.phase, update.reason) == (phase, reason), update.message
 
 
 def served(world: World) -> set[str]:
