@@ -39,7 +39,7 @@ from viridian_trainer.publish import to_redis
 from viridian_trainer.spec import Data
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.synthetic import SyntheticConfig, World
-from viridian_trainer.task import train_task
+from viridian_trainer.training_task import train_task
 
 SERVERS, FIRST = 4, 4000
 RATE, SECONDS = float(os.environ.get("RATE", "100")), float(os.environ.get("SECONDS", "60"))

@@ -33,7 +33,7 @@ from viridian_trainer.publish import to_parquet
 from viridian_trainer.spec import Data, Gate
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.synthetic import SyntheticConfig, World
-from viridian_trainer.task import train_task
+from viridian_trainer.training_task import train_task
 
 NUMBER = int(os.environ.get("CANDIDATES", "1000"))
 #: What the rates of equal and of worse candidates are stated for, and those of poison.

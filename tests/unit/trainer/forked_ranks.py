@@ -31,9 +31,9 @@ from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.gang.ranks import gathered
 from viridian_trainer.spec import SplitKind
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.task import follow_task, train_task
 from viridian_trainer.training import checkpoint
 from viridian_trainer.training.learner import Learner
+from viridian_trainer.training_task import follow_task, train_task
 
 LIMIT = 400  # seconds after which a rank that hangs ends itself; one that waits for others says so before
 

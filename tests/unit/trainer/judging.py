@@ -11,11 +11,11 @@ from worlds import data, following, parquet, train_in, training
 
 from viridian_model.bundle import Bundle
 from viridian_trainer.environment import EvaluateInput, TrainInput, VersionRef
+from viridian_trainer.evaluation_task import evaluate_task
 from viridian_trainer.eventlog import Window
 from viridian_trainer.eventlog.parquet import ParquetEventLog
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.spec import Gate, SplitKind
-from viridian_trainer.task import evaluate_task
 from viridian_trainer.window import predicted_window
 
 FRACTION = 0.25

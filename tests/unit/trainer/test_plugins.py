@@ -20,9 +20,9 @@ from viridian_server.revision import read_revision
 from viridian_server.settings import read_settings
 from viridian_trainer.environment import TrainInput
 from viridian_trainer.errors import BadConfig
+from viridian_trainer.evaluation_task import evaluate_task
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.spec import Gate
-from viridian_trainer.task import evaluate_task
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "plugins"
 HISTORY = ["last1", "last2", "last3"]

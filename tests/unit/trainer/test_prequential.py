@@ -24,12 +24,12 @@ from viridian_model.contract import RankingModel
 from viridian_model.ids import id_hash
 from viridian_trainer.cli.app import app
 from viridian_trainer.errors import GateInputMissing
+from viridian_trainer.evaluation_task import evaluate_task
 from viridian_trainer.eventlog import Window, read
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.gate.evaluate import evaluate
 from viridian_trainer.gate.evidence import Predicted
 from viridian_trainer.gate.scoring import score
-from viridian_trainer.task import evaluate_task
 from viridian_trainer.training.learner import recent_ids
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.predictions import Predictions

@@ -21,9 +21,9 @@ from viridian_trainer.errors import BadConfig, BadData, Stopped
 from viridian_trainer.eventlog import Window
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.task import train_task
 from viridian_trainer.training.checkpoint import CheckpointStore
 from viridian_trainer.training.popularity import ItemCounts
+from viridian_trainer.training_task import train_task
 
 EVENTS = 20_000
 WAIT = 240.0

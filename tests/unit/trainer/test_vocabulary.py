@@ -23,11 +23,11 @@ from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.reproduce import reproduce
 from viridian_trainer.spec import Admission, Eviction, split_config
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.task import train_task
 from viridian_trainer.training.optimizer import GrowingAdagrad
 from viridian_trainer.training.popularity import ItemCounts
 from viridian_trainer.training.vocabulary import Vocabulary
 from viridian_trainer.training.waiting import Waiting
+from viridian_trainer.training_task import train_task
 
 SCHEMA = Schema(categorical=("user",))
 START = 1_000_000.0

@@ -16,7 +16,7 @@ from viridian_trainer.publish import to_parquet
 from viridian_trainer.spec import Data
 from viridian_trainer.stop import StopRequest
 from viridian_trainer.synthetic import SyntheticConfig, World
-from viridian_trainer.task import train_task
+from viridian_trainer.training_task import train_task
 
 FIELDS = {"categorical": ["user", "item", "hour"]}
 #: Small and quick, and still clearly better than popularity.

@@ -24,12 +24,13 @@ from viridian_trainer.cli.options import (
 )
 from viridian_trainer.environment import EvaluateInput, TrainInput, Update, VersionRef
 from viridian_trainer.errors import BadUsage
+from viridian_trainer.evaluation_task import evaluate_task
 from viridian_trainer.eventlog import Window
 from viridian_trainer.eventlog.parquet import ParquetEventLog
 from viridian_trainer.registry import Registered, Registry, VersionMissing
 from viridian_trainer.spec import Gate, parse_part
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.task import evaluate_task, train_task
+from viridian_trainer.training_task import train_task
 from viridian_trainer.window import predicted_window
 
 

@@ -7,14 +7,15 @@ from typing import Any, Literal
 
 from viridian_trainer.environment import EvaluateInput, TrainInput, Update, VersionRef
 from viridian_trainer.errors import BadData, DataTrimmed
+from viridian_trainer.evaluation_task import evaluate_task
 from viridian_trainer.eventlog import EventLog, Window
 from viridian_trainer.folder_registry import FolderRegistry
 from viridian_trainer.loop.journal import Journal, UpdateRecord
 from viridian_trainer.loop.plan import next_record
 from viridian_trainer.loop.settings import LoopSettings
 from viridian_trainer.stop import StopRequest
-from viridian_trainer.task import evaluate_task, train_task
 from viridian_trainer.training.progress import Watch
+from viridian_trainer.training_task import train_task
 from viridian_trainer.window import predicted_window
 
 NAMESPACE = "local"

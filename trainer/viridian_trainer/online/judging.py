@@ -9,10 +9,10 @@ import torch
 
 from viridian_trainer import registry as tags
 from viridian_trainer.environment import EvaluateInput, OnlineInput, VersionRef
+from viridian_trainer.evaluation_task import evaluate_task
 from viridian_trainer.eventlog import EventLog, Window
 from viridian_trainer.online.anchors import Anchors, Written
 from viridian_trainer.registry import Registry
-from viridian_trainer.task import evaluate_task
 
 Outcome = Literal["Pass", "Reject", "Inconclusive"]
 
