@@ -85,11 +85,11 @@ def test_status_and_events_tell_the_story(space: Space) -> None:
 
 def test_status_links_to_the_report_of_the_verdict(space: Space) -> None:
     status = space.status(NAME)
-    address = status["update"]["evaluation"]["report"]
-    assert status["history"][-1]["report"] == address
+    address, record = status["update"]["evaluation"]["report"], status["history"][-1]
+    assert record["report"] == address
     with mlflow(space.tools) as registry:
         page = registry.report(address)
-    assert f"<title>{space.name}: Pass</title>" in page
+    assert f"<title>{space.name}, version {record['version']}: Pass</title>" in page
     assert "against champion" in page
 
 
