@@ -22,7 +22,7 @@ from loop.waiting import until
 
 RANK = "batch.kubernetes.io/job-completion-index"
 #: many steps, and a checkpoint after every few: there is time to kill one in the midst
-CONFIG = {"batchSize": 8, "checkpointEvents": 80}
+CONFIG = {"batchSize": 4, "checkpointEvents": 80}
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,10 @@ def trained(space: Space, stream: Stream, claim: str) -> dict[str, Any]:
     training = {"nodes": 2, "checkpoint": checkpoint, "config": CONFIG}
     space.apply(plugins(), model_update(space.name, training=training))
     with space.follow(NAME) as following:
-        until(lambda: _checkpoints(space), UPDATE_LIMIT, "a checkpoint")
+        state = following.wait(_trains, UPDATE_LIMIT, "two pods that train")
         (pod,) = [pod for pod in _pods(space, 1) if pod["metadata"]["annotations"][RANK] == "1"]
+        uid = state["metadata"]["uid"]
+        until(lambda: _checkpoints(uid), UPDATE_LIMIT, "a checkpoint")
         assert kill_container(pod), "it had ended before"
         state = following.wait(_is_tried_again, UPDATE_LIMIT, "another attempt")
         attempts = state["status"]["update"]["attempts"]
@@ -81,6 +83,10 @@ def test_the_version_is_served(space: Space, trained: dict[str, Any]) -> None:
     assert space.status(NAME)["active"]["digest"] == trained["digest"]
 
 
+def _trains(state: Object) -> bool:
+    return bool((state.get("status") or {}).get("phase") == "Training")
+
+
 def _is_tried_again(state: Object) -> bool:
     update = state["status"]["update"]
     return bool(update.get("attempts", {}).get("number") == 2 or update["phase"] == "Failed")
@@ -98,9 +104,8 @@ def _pods(space: Space, attempt: int) -> list[Object]:
     return found
 
 
-def _checkpoints(space: Space) -> list[Path]:
-    """What the update has written into the volume, which is a folder of this machine."""
-    uid = space.get("modelupdate", NAME)["metadata"]["uid"]
+def _checkpoints(uid: str) -> list[Path]:
+    """What updates of a ModelUpdate have written into the volume, which is a folder of this machine."""
     return [file for file in Path("/tmp").glob(f"{uid}.*/*") if file.is_file()]
 
 
