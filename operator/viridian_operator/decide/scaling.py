@@ -132,13 +132,17 @@ def _choose_standby(d: Draft) -> Revision | None:
     active, previous, intent = d.status.active, d.status.previous, d.update.intent
     if active is None or previous is None or d.seen.ready_of(active.hash):
         return active
+    if previous.hash == green_of(d).hash:  # what the update went back to
+        return _recorded(d, active)
     if intent is not None and intent.source == previous.hash:
         return previous
-    if not d.seen.ready_of(previous.hash):
-        return active
-    deployment = d.seen.deployment_of(previous.hash)
+    return _recorded(d, previous) if d.seen.ready_of(previous.hash) else active
+
+
+def _recorded(d: Draft, blue: Revision) -> Revision:
+    deployment = d.seen.deployment_of(blue.hash)
     d.put_update(standby=deployment.replicas if deployment else 0)
-    return previous
+    return blue
 
 
 def _switched(d: Draft, green: Revision) -> None:

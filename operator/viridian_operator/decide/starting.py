@@ -206,7 +206,7 @@ def start_rollback(d: Draft, trigger: Trigger) -> None:
     in_memory = active is not None and active.hash == previous.hash
     _begin(d, Kind.ROLLBACK, trigger, candidate=_candidate_of(green), green=green, hot_swap=in_memory)
     if not in_memory:
-        d.put(preview=green, previous=None)
+        d.put(preview=green)  # it stays previous, too: it may have the traffic, or get it before the switch
     scale(d)
     d.note(
         Reason.ROLLING_BACK,

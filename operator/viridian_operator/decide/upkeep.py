@@ -62,7 +62,9 @@ def plan(d: Draft) -> tuple[Action, ...]:
 
 
 def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
-    """Revisions that status refers to, with their role and size; a Deployment that has two versions is there once."""
+    """Revisions that status refers to, with their role and size; each Deployment is there once, also one that has two
+    versions, and one that is previous and what an update goes back to.
+    """
     status, active = d.status, should_serve(d)
     rows: list[tuple[Revision, str, int]] = []
     if active:
@@ -70,7 +72,7 @@ def _referenced(d: Draft) -> list[tuple[Revision, str, int]]:
     if status.preview and d.running:
         size = (d.update.replicas or 1) if d.update.phase in _FULL_SIZE else preview_size(d)
         rows.append((status.preview, PREVIEW, size))
-    if status.previous and (active is None or status.previous.hash != active.hash):
+    if status.previous and status.previous.hash not in {revision.hash for revision, _, _ in rows}:
         rows.append((status.previous, PREVIOUS, _previous_size(d, status.previous)))
     return rows
 

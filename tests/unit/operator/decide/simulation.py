@@ -678,12 +678,11 @@ class World:
             return
         if update.phase is Phase.ROLLING_BACK:
             return
+        active, previous = self.status.active, self.status.previous
+        if previous and new == previous.hash and active and not self._serving(active.hash):
+            return  # it stands in for what serves, also while an update goes back to it
         if not update.running:
-            active, previous = self.status.active, self.status.previous
-            standing_in = previous and new == previous.hash and active and not self._serving(active.hash)
-            assert standing_in or (active and new == active.hash), (
-                "the selector was restored to something else than what serves"
-            )
+            assert active and new == active.hash, "the selector was restored to something else than what serves"
             return
         assert update.intent is not None or update.phase is Phase.BAKING, "switched without an intent in status"
         assert len(ready) >= (update.replicas or 1), "switched before all replicas were ready"

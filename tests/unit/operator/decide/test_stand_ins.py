@@ -236,3 +236,54 @@ def test_a_switch_that_took_over_from_a_stand_in_is_given_back_to_it(first: Worl
     assert first.status.phase is Phase.ROLLING_BACK
     assert first.status.previous and first.status.previous.version == "1"
     assert first.serving_versions == {"1"}
+
+
+@pytest.fixture
+def stood_in(first: World) -> World:
+    """Version 2 is active and crashes; version 1 stands in, and a person asks to go back to it."""
+    more_events(first)
+    first.settle()
+    all_crash(first, "2")
+    first.step()
+    assert first.serving_versions == {"1"}
+    first.request("rollback/x")
+    return first
+
+
+def test_going_back_to_what_stands_in_leaves_the_traffic_where_it_is(stood_in: World) -> None:
+    selected, moves = stood_in.services["ctr"], len(stood_in.switches)
+    stood_in.run(lambda w: w.status.phase is Phase.SCALING)
+    while stood_in.status.update and stood_in.status.update.running:
+        stood_in.step()
+        stood_in.tick(1)
+        assert stood_in.services["ctr"] == selected
+        assert len(stood_in.pods_of("1")) == stood_in.spec.serving.replicas
+    ended(stood_in, Phase.SUCCEEDED, "Promoted")
+    assert len(stood_in.switches) == moves
+    assert stood_in.status.active and stood_in.status.active.version == "1"
+
+
+def test_what_stands_in_goes_on_when_going_back_to_it_is_aborted(stood_in: World) -> None:
+    stood_in.pods_of("1")[0].ready = False
+    stood_in.run(lambda w: w.status.phase is Phase.SCALING)
+    assert stood_in.status.update
+    stood_in.request(f"abort/{stood_in.status.update.number}/y")
+    for _ in range(20):
+        stood_in.step()
+        stood_in.tick(1)
+        assert stood_in.serving_versions == {"1"}
+    ended(stood_in, Phase.ABORTED, "Aborted")
+    assert stood_in.status.previous and stood_in.status.previous.version == "1"
+
+
+def test_pods_that_are_lost_while_the_way_back_is_prepared_are_stood_in_for(first: World) -> None:
+    more_events(first)
+    first.settle()
+    first.request("rollback/x")
+    first.run(lambda w: w.status.phase is Phase.SCALING)
+    all_crash(first, "2")
+    first.step()
+    assert first.serving_versions == {"1"}
+    first.settle()
+    assert first.serving_versions == {"1"}
+    assert first.status.active and first.status.active.version == "1"
