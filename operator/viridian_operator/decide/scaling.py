@@ -27,9 +27,7 @@ def scale(d: Draft) -> None:
         _ask_again(d)
         return
     active = d.status.active
-    deployment = d.seen.deployment_of(active.hash) if active else None
-    current = deployment.replicas if deployment else 0
-    replicas = max(1, d.spec.serving.replicas, current)
+    replicas = max(1, d.spec.serving.replicas, _size_of(d, active.hash if active else None))
     d.put_update(replicas=replicas)
     deadlines = d.spec.rollout.deadlines
     d.enter(Phase.SCALING, f"scaling to {replicas} pods", limit=deadlines.schedule + deadlines.load)
@@ -82,9 +80,8 @@ def _decide_switch(d: Draft, green: Revision) -> None:
     """Write the intent; the Service changes only after this is in status."""
     limit = d.spec.rollout.deadlines.switch
     blue = d.seen.active_service.revision if d.seen.active_service else None
-    deployment = d.seen.deployment_of(blue) if blue else None
     intent = Intent(id=f"{d.update.number}-{green.hash}", source=blue, target=green.hash, deadline=d.now + limit)
-    d.put_update(intent=intent, standby=deployment.replicas if deployment else 0)
+    d.put_update(intent=intent, standby=_size_of(d, blue))
     d.enter(Phase.SWITCHING, f"switching to version {green.version}", limit=limit, reason=Reason.SWITCHING)
 
 
@@ -140,9 +137,14 @@ def _choose_standby(d: Draft) -> Revision | None:
 
 
 def _recorded(d: Draft, blue: Revision) -> Revision:
-    deployment = d.seen.deployment_of(blue.hash)
-    d.put_update(standby=deployment.replicas if deployment else 0)
+    d.put_update(standby=_size_of(d, blue.hash))
     return blue
+
+
+def _size_of(d: Draft, revision: str | None) -> int:
+    """Replicas that the Deployment of a revision asks for at this moment."""
+    deployment = d.seen.deployment_of(revision) if revision else None
+    return deployment.replicas if deployment else 0
 
 
 def _switched(d: Draft, green: Revision) -> None:
